@@ -11,6 +11,8 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.integrity.checks import Checks
+from kdprobe.experiment.integrity.manifest import seal
 from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.compare_page import write_compare_page
@@ -58,7 +60,8 @@ def made_run(problems=60, students=(("unprimed", 20), ("steps", 45)), folder=Non
         "seconds": {"transfer unprimed": 1.5},
         "adapters": {"logits": "q_proj"},
     }
-    results = Results("made-1234", Path(), record, [_results(arm, folder) for arm in arms], [_analysis(arms)])
+    held = [_results(arm, folder) for arm in arms]
+    results = Results("made-1234", Path(), record, held, [_analysis(arms)], Checks())
     return render(results, compared, arms)
 
 
@@ -101,6 +104,7 @@ def _transfer(strategy, folder):
     responses = [Response(f"train-{n}", text, np.arange(5), finished=True) for n in range(TAUGHT)]
     (folder / strategy).mkdir()
     write(TransferSet(tuple(responses), {"vocabulary": 9, "tokenizer": ""}), folder / strategy)
+    seal(folder / strategy, {"kind": folder.name, "key": strategy})
     return folder / strategy
 
 

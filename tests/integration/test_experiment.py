@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def test_records_without_the_priming_give_it_from_the_first_conversation(finishe
         strategy: {key: value for key, value in pair.items() if key != "priming"}
         for strategy, pair in results.record["conversations"].items()
     }
-    known = teachings(results.arms, results.record | {"conversations": older})
+    known = teachings(results.written, results.record | {"conversations": older})
     [passage] = known["teacher"].priming
     [recorded] = results.record["conversations"]["teacher"]["priming"]
     assert passage == recorded
@@ -142,12 +143,42 @@ def test_a_damaged_transfer_set_is_named_rather_than_left_out_of_the_audit(finis
     from dataclasses import replace
 
     from kdprobe.experiment.integrity.checks import DamagedStageError
-    from kdprobe.experiment.teaching.texts import teachings
+    from kdprobe.experiment.teaching.texts import written_answers
 
     results = finished[2]
     arms = [replace(arm, transfer=tmp_path / "gone") if arm.transfer else arm for arm in results.arms]
     with pytest.raises(DamagedStageError, match="gone is damaged"):
-        teachings(arms, results.record)
+        written_answers(arms, results.checks)
+
+
+def test_a_report_reads_and_checks_each_transfer_set_once(finished, monkeypatch):
+    from kdprobe.experiment.integrity import manifest
+    from kdprobe.experiment.results import arms_of, comparison_of, load_results
+    from kdprobe.experiment.store import Store
+    from kdprobe.problems.extractors import Robust
+    from kdprobe.report.page import render
+    from kdprobe.transfer import transfer_set
+
+    hashed, read = Counter(), Counter()
+
+    def counted(function, counter):
+        def counting(file, **options):
+            counter[file] += 1
+            return function(file, **options)
+
+        return counting
+
+    monkeypatch.setattr(manifest, "sha256", counted(manifest.sha256, hashed))
+    monkeypatch.setattr(transfer_set, "digest_files", counted(lambda files: pytest.fail(f"{files} hashed again"), read))
+    monkeypatch.setattr(transfer_set, "_read_table", counted(transfer_set._read_table, read))
+    results = load_results(Store(finished[1].root), finished[2].run)
+    assert not read
+    render(results, comparison_of(results, {"robust": Robust()}), arms_of(results))
+    sets = {arm.transfer / transfer_set.ROWS for arm in results.arms if arm.transfer}
+    assert len(sets) == 2
+    assert read == dict.fromkeys(sets, 1)
+    assert {file: hashed[file] for file in sets} == dict.fromkeys(sets, 1)
+    assert max(hashed.values()) == 1
 
 
 def test_correct_is_what_the_response_says(finished):

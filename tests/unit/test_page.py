@@ -10,6 +10,7 @@ from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.integrity.checks import Checks
 from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.page import render
@@ -51,7 +52,7 @@ def page(count, analyses=(), **answers):
     provenance = {key: {} for key in ("student", "plugins", "environment", "config", "seconds")}
     record = {"problems": {"test": problems, "transfer": []}, "conversations": {}, **provenance}
     record |= {"finished": answers["finished"]} if "finished" in answers else {}
-    results = Results("run", Path(), record, held, list(analyses))
+    results = Results("run", Path(), record, held, list(analyses), Checks())
     return render(results, compare(arms, {"robust": Robust()}), arms)
 
 

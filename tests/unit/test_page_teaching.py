@@ -1,16 +1,21 @@
 """The teacher's answers on a page, and what is said of them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
+from kdprobe.experiment.integrity.manifest import MANIFEST, seal
+from kdprobe.experiment.results import Results
 from kdprobe.problems.problem import Problem
 from kdprobe.report.payload.teaching import teacher_answers
 from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.fidelity import fidelity
-from kdprobe.transfer.transfer_set import TransferSet, write
+from kdprobe.transfer.transfer_set import ROWS, TransferSet, write
 
 PROBLEMS = [
     {"id": f"train-{n}", "question": f"q{n}", "solution": f"s{n}", "value": "7", "group": f"g{n % 2}"} for n in range(4)
@@ -23,6 +28,12 @@ ARMS = [("untrained", None), ("unprimed@0", "unprimed"), ("steps@0", "steps"), (
 SHOWN = [{"name": name, "colour": colour, "hollow": False} for colour, (name, _) in enumerate(ARMS)]
 
 
+def sealed(folder):
+    """Makes a folder a stage."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    seal(folder, {"kind": folder.parent.name, "key": folder.name})
+
+
 @pytest.fixture
 def taught(tmp_path):
     """What the page is given, and the transfer sets."""
@@ -32,6 +43,7 @@ def taught(tmp_path):
         sets[strategy] = TransferSet(tuple(responses), {"vocabulary": 9, "tokenizer": ""})
         (tmp_path / strategy).mkdir()
         write(sets[strategy], tmp_path / strategy)
+        sealed(tmp_path / strategy)
 
     def given(pair=("steps@0", "unprimed@0"), kept=None, **transfer):
         empty = {field.name: None for field in dataclasses.fields(ArmResults)}
@@ -43,7 +55,7 @@ def taught(tmp_path):
             for name, strategy in ARMS
         ]
         record = {"problems": {"transfer": PROBLEMS, "test": [{}] * 3}, "config": {"transfer": transfer}}
-        return teacher_answers(arms, SHOWN, record, pair)
+        return teacher_answers(Results("run", tmp_path, record, arms, [], Checks()), SHOWN, pair)
 
     return given, sets
 
@@ -87,14 +99,23 @@ def test_of_many_answers_the_first_are_shown(taught, monkeypatch):
     assert "The page shows the first 3 problems." in found["note"]
 
 
-def test_answers_that_cannot_be_read_leave_a_page_that_says_so(taught, tmp_path):
-    (tmp_path / "steps" / "responses.parquet").write_bytes(b"")
+def test_answers_in_another_format_leave_a_page_that_says_so(taught, tmp_path):
+    file = tmp_path / "steps" / ROWS
+    pq.write_table(pq.read_table(file).drop_columns(["finished"]), file)
+    sealed(file.parent)
     found = taught[0]()
-    assert found["answers"] is None
-    assert found["note"].startswith("The teacher's answers cannot be shown: The transfer set ")
+    assert (found["answers"], found["arms"]) == (None, [])
+    assert found["note"] == "The teacher's answers cannot be shown: the transfer set of steps has no column finished."
+
+
+def test_damaged_answers_are_named(taught, tmp_path):
+    (tmp_path / "steps" / ROWS).write_bytes(b"")
+    with pytest.raises(DamagedStageError, match=f"steps is damaged: {ROWS}"):
+        taught[0]()
 
 
 def test_without_transfer_sets_there_is_nothing_to_show():
     empty = {field.name: None for field in dataclasses.fields(ArmResults)}
     arms = [ArmResults(**empty | {"name": "untrained"})]
-    assert teacher_answers(arms, SHOWN[:1], {"problems": {"test": []}, "config": {}}, None) is None
+    record = {"problems": {"test": []}, "config": {}}
+    assert teacher_answers(Results("run", Path(), record, arms, [], Checks()), SHOWN[:1], None) is None

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.files import UnreadableError
 from kdprobe.teachers.teacher import Response, SparseRows, Thinking
 from kdprobe.transfer.codec import from_table, to_table
-from kdprobe.transfer.transfer_set import MANIFEST, ROWS, TransferSet, read, read_answers, write
+from kdprobe.transfer.transfer_set import MANIFEST, ROWS, TransferSet, first_answers, read, read_answers, write
 
 ROWS_OF_TWO = SparseRows(
     ids=np.array([[1, 2], [3, 4]], np.int32),
@@ -42,14 +41,14 @@ def test_it_comes_back(folder):
 def test_answers_are_read_without_distributions_and_only_the_first_to_each_problem(tmp_path):
     second = replace(ANSWERS[0], text="9", sample=1)
     write(TransferSet((ANSWERS[0], second, ANSWERS[1]), {"vocabulary": 400, "tokenizer": "t"}), tmp_path)
-    answers = read_answers(tmp_path, 5)
+    answers = first_answers(read_answers(tmp_path), 5)
     assert [(answer.id, answer.text, answer.token_ids.tolist()) for answer in answers] == [
         ("p", "7", [1, 3]),
         ("q", "8", [1, 3]),
     ]
     assert [answer.rows for answer in answers] == [None, None]
     assert answers[0].thinking == ANSWERS[0].thinking
-    assert [answer.id for answer in read_answers(tmp_path, 1)] == ["p"]
+    assert [answer.id for answer in first_answers(read_answers(tmp_path), 1)] == ["p"]
 
 
 def change(**fields):
@@ -77,9 +76,8 @@ def change(**fields):
 )
 def test_what_is_damaged_is_named(folder, damage, said):
     damage(folder)
-    for reading in (read, partial(read_answers, most=1)):
-        with pytest.raises(KdprobeError, match=said):
-            reading(folder)
+    with pytest.raises(KdprobeError, match=said):
+        read(folder)
 
 
 def test_rows_that_are_no_parquet_are_refused_whatever_the_manifest_says(folder):
@@ -87,8 +85,9 @@ def test_rows_that_are_no_parquet_are_refused_whatever_the_manifest_says(folder)
 
     (folder / ROWS).write_bytes(b"PAR1 nothing PAR1")
     change(checksum=digest_files([folder / ROWS]))(folder)
-    with pytest.raises(KdprobeError, match=f"damaged: {ROWS} is not a Parquet table"):
-        read(folder)
+    for reading in (read, read_answers):
+        with pytest.raises(KdprobeError, match=f"damaged: {ROWS} is not a Parquet table"):
+            reading(folder)
 
 
 def replaced(name, column):

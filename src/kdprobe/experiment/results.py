@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdprobe.comparison.answers import read_outputs
@@ -20,6 +22,7 @@ from kdprobe.experiment.arm_names import BARE, display_name, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.evaluations.compared import task_comparison
+from kdprobe.experiment.integrity.checks import Checks
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.stages.absence import ABSENT, overflowed
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
@@ -30,7 +33,7 @@ from kdprobe.experiment.stages.task import DOCUMENTS
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
 from kdprobe.experiment.teacher_audit import teacher_findings
-from kdprobe.experiment.teaching.texts import teachings
+from kdprobe.experiment.teaching.texts import teachings, written_answers
 from kdprobe.files import UnreadableError, read_json, read_sealed
 from kdprobe.host.suggestions import suggested
 from kdprobe.problems.extractors import Extractor
@@ -56,6 +59,7 @@ class Results:
         record: The run's record as written.
         arms: All arms.
         analyses: All analyses.
+        checks: What is known to be undamaged.
     """
 
     run: str
@@ -63,6 +67,12 @@ class Results:
     record: dict[str, Any]
     arms: list[ArmResults]
     analyses: list[AnalysisResults]
+    checks: Checks
+
+    @cached_property
+    def written(self) -> dict[str, pa.Table]:
+        """The answers of each strategy's teacher; see `written_answers`."""
+        return written_answers(self.arms, self.checks)
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
@@ -71,9 +81,7 @@ class Results:
             arm.strategy: {
                 # Earlier versions did not record these.
                 "untaught": [],
-                "thinking": 0.0,
-                "unclosed_thinking": 0.0,
-                "dropped_thinking": 0.0,
+                **dict.fromkeys(("thinking", "unclosed_thinking", "dropped_thinking"), 0.0),
                 "ended": {},
                 **arm.fidelity,
                 "kept": arm.fidelity["responses"] if arm.kept is None else len(arm.kept),
@@ -135,7 +143,7 @@ def load_results(store: Store, run: str) -> Results:
         ) from error
     arms = [_arm(store, {**_role(arm, record), **arm}) for arm in record["arms"]]
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
-    return Results(run, folder, record, arms, analyses)
+    return Results(run, folder, record, arms, analyses, store.checks)
 
 
 def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
@@ -146,7 +154,7 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
         extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
     """
-    taught = teachings(results.arms, results.record)
+    taught = teachings(results.written, results.record)
     compared = compare(arms_of(results), extractors, chosen, teaching=taught)
     if tasks := task_comparison(results.arms, results.record["config"]["evaluation"].get("tasks", [])):
         compared = replace(compared, tasks=tasks)

@@ -96,7 +96,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
     )
     attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
     payload |= {"figures": figures, "heads": measures, "attention": next(iter(attention), None), "config": config}
-    payload["teaching"] = teacher_answers(results.arms, payload["arms"], record, answer.pair)
+    payload["teaching"] = teacher_answers(results, payload["arms"], answer.pair)
     distilled = any(arm.strategy for arm in results.arms)
     terms = comparison_terms(comparison) | (TEACHING if distilled else {})
     if results.analyses:

@@ -78,21 +78,30 @@ def read(folder: Path) -> TransferSet:
         return TransferSet(read_rows(folder / ROWS)[0], manifest)
 
 
-def read_answers(folder: Path, most: int) -> tuple[Response, ...]:
-    """The first answer to each problem, without the teacher's distributions; raises like `read`.
+def read_answers(folder: Path) -> pa.Table:
+    """The answers as a table, without the teacher's distributions, which are large.
 
-    Args:
-        folder: The transfer set.
-        most: The number of problems to stop at.
+    Unlike `read`, it leaves to the caller to check that the rows are what was written, and in which format.
+
+    Raises:
+        KdprobeError: There are no rows, or they are not a table.
     """
     with _damage(folder):
-        _whole(folder)
-        table, _ = _read_table(folder / ROWS, distributions=False)
-        try:
-            refuse_malformed(table)
-        except UnreadableError as error:
-            raise UnreadableError(f"{ROWS} {error}") from error
-        return from_table(table.filter(pc.equal(table["sample"], 0)).slice(0, most))
+        return _read_table(folder / ROWS, distributions=False)[0]
+
+
+def first_answers(answers: pa.Table, most: int) -> tuple[Response, ...]:
+    """The first answer to each problem.
+
+    Args:
+        answers: The result of `read_answers`.
+        most: The number of problems to stop at.
+
+    Raises:
+        UnreadableError: It is not a table of responses.
+    """
+    refuse_malformed(answers)
+    return from_table(answers.filter(pc.equal(answers["sample"], 0)).slice(0, most))
 
 
 @contextmanager

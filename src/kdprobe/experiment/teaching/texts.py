@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from kdprobe.comparison.leaks.quotes import priming_passages
 from kdprobe.comparison.leaks.teaching import Teaching
@@ -14,25 +14,38 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.integrity.checks import Checks
 from kdprobe.experiment.teaching.conversations import reading
 from kdprobe.problems.problem import Problem
-from kdprobe.transfer.transfer_set import ROWS
+from kdprobe.transfer.transfer_set import ROWS, read_answers
 
 
-def teachings(arms: Sequence[ArmResults], record: Mapping[str, Any]) -> dict[str, Teaching]:
-    """The priming and the teacher's answers of each strategy.
+def written_answers(arms: Sequence[ArmResults], checks: Checks) -> dict[str, pa.Table]:
+    """The answers of each strategy's teacher, as tables without its distributions.
 
     Args:
-        arms: All arms.
-        record: The run's record.
+        arms: All arms; those of a strategy share a transfer set.
+        checks: What is known to be undamaged.
 
     Raises:
         DamagedStageError: A transfer set was changed after it was written.
+        KdprobeError: A transfer set cannot be read.
+    """
+    folders: dict[str, Path] = {}
+    for arm in arms:
+        if arm.strategy and arm.transfer:
+            folders.setdefault(arm.strategy, arm.transfer)
+    return {strategy: read_answers(checks.file(folder, ROWS).parent) for strategy, folder in folders.items()}
+
+
+def teachings(written: Mapping[str, pa.Table], record: Mapping[str, Any]) -> dict[str, Teaching]:
+    """The priming and the teacher's answers of each strategy.
+
+    Args:
+        written: The result of `written_answers`.
+        record: The run's record.
     """
     problems = {row["id"]: Problem(**row) for row in record["problems"]["transfer"]}
-    folders = {arm.strategy: arm.transfer for arm in arms if arm.strategy}
-    known, checks = {}, Checks()
+    known = {}
     for strategy, pair in record["conversations"].items():
-        written = _answers(folders.get(strategy), checks)
-        answers = [(id_, text) for id_, text in written if id_ in problems]
+        answers = [(id_, text) for id_, text in _texts(written.get(strategy)) if id_ in problems]
         known[strategy] = Teaching(
             priming=_priming(pair, problems),
             answers=[text for _, text in answers],
@@ -49,9 +62,8 @@ def _priming(pair: Mapping[str, Any], problems: Mapping[str, Problem]) -> list[s
     return priming_passages([reading(pair["teacher"], pair["student"], first)]) if first else []
 
 
-def _answers(folder: Path | None, checks: Checks) -> list[tuple[str, str]]:
-    """Problem and text of each of a teacher's answers, without the columns of numbers, which are large."""
-    if folder is None:
+def _texts(answers: pa.Table | None) -> list[tuple[str, str]]:
+    """Problem and text of each answer."""
+    if answers is None:
         return []
-    table = pq.read_table(checks.file(folder, ROWS), columns=["id", "text"])
-    return list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return list(zip(answers["id"].to_pylist(), answers["text"].to_pylist(), strict=True))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypedDict
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.console.streams import visible
-from kdprobe.errors import KdprobeError
-from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.config_checks import OWN
+from kdprobe.experiment.results import Results
+from kdprobe.files import UnreadableError
 from kdprobe.problems.correctness import ROBUST
 from kdprobe.report.payload.answers import Answers, shown_answers
 from kdprobe.report.payload.arms import ShownArm
 from kdprobe.teachers.teacher import Response
-from kdprobe.transfer.transfer_set import read_answers
+from kdprobe.transfer.transfer_set import first_answers
 from kdprobe.words import counted
 
 _MOST = 4_000
@@ -40,38 +39,33 @@ class Teaching(TypedDict):
     note: str
 
 
-def teacher_answers(
-    arms: Sequence[ArmResults], shown: Sequence[ShownArm], record: Mapping[str, Any], pair: tuple[str, str] | None
-) -> Teaching | None:
+def teacher_answers(results: Results, shown: Sequence[ShownArm], pair: tuple[str, str] | None) -> Teaching | None:
     """The teacher's answers, or `None` if no arm has a transfer set.
 
     Args:
-        arms: The results of all arms.
-        shown: The same arms as they are shown.
-        record: The run's record.
+        results: The run.
+        shown: Its arms as they are shown.
         pair: The two arms that the headline is about, or `None`.
     """
+    arms, record, written = results.arms, results.record, results.written
     problems = record["problems"].get("transfer", [])
-    colours: dict[str, ShownArm] = {}
-    taught: dict[str, Path] = {}
-    for arm, look in zip(arms, shown, strict=True):
-        if arm.strategy and arm.transfer:
-            taught.setdefault(arm.strategy, arm.transfer)
-            colours.setdefault(arm.strategy, {**look, "name": arm.strategy})
-    if not taught:
+    if not written:
         return None
-    most = min(len(problems), max(1, _MOST // len(taught)))
+    most = min(len(problems), max(1, _MOST // len(written)))
     by_id = {problem["id"]: problem for problem in problems}
-    try:
-        asked = [_asked(strategy, read_answers(folder, most), by_id) for strategy, folder in taught.items()]
-    except KdprobeError as error:
-        note = f"The teacher's answers cannot be shown: {error.message}"
-        return {"arms": [], "pair": None, "answers": None, "note": note}
-    known = {arm.name: arm.strategy for arm in arms if arm.strategy in taught}
+    asked = []
+    for name, answers in written.items():
+        try:
+            asked.append(_asked(name, first_answers(answers, most), by_id))
+        except UnreadableError as error:
+            note = f"The teacher's answers cannot be shown: the transfer set of {visible(name)} {error}."
+            return {"arms": [], "pair": None, "answers": None, "note": note}
+    known = {arm.name: arm.strategy for arm in arms if arm.strategy and arm.strategy in written}
+    looks = {known[arm.name]: look for arm, look in reversed([*zip(arms, shown, strict=True)]) if arm.name in known}
     strategies = list(dict.fromkeys(visible(strategy) for name in pair or () if (strategy := known.get(name))))
     solutions = {problem["id"]: problem["solution"] for problem in problems}
     return {
-        "arms": list(colours.values()),
+        "arms": [{**looks[name], "name": name} for name in written],
         "pair": strategies if len(strategies) == _PAIR else None,
         "answers": shown_answers(asked, ROBUST, solutions),
         "note": _note(record, most, filtered=any(arm.kept is not None for arm in arms)),

@@ -57,7 +57,7 @@ def sign_flip_p(differences: NDArray[Any], denominator: int = 1) -> float:
     return as_large / total
 
 
-def settled(differences: Array, denominator: int) -> Array:
+def settled(differences: NDArray[Any], denominator: int) -> NDArray[np.float64]:
     """Differences without the rounding errors of their computation, so that equal ones are equal and zeros are zero.
 
     Args:
