@@ -172,3 +172,18 @@ def test_other_families_write_what_generate_writes(family, torch):
     assert torch.equal(ours, model.generate(ids, **ends, **settings))
     assert min(batch.lengths) < max(batch.lengths)
     assert row_bytes(LoadedModel(model, None, None, "float32"), [1] * 12, 20) > 32 * 2 * 32
+
+
+def test_sampled_rows_do_not_depend_on_their_batch_even_if_it_cannot_shrink(tiny, monkeypatch):
+    from kdprobe.evaluation.engines import builtin
+    from kdprobe.evaluation.engines.engine import Decoding
+
+    monkeypatch.setattr(builtin, "can_shrink", lambda _model: False)
+    student = builtin.TransformersStudent(tiny)
+    prompts = [tiny.tokenizer.encode(text) for text in ("Tom has 3 apples", "Ann buys 4", "One", "2 + 2 =")]
+    settings = {"do_sample": True, "temperature": 1.0}
+    decoding = Decoding(12, student.end_ids, settings=settings, seed=3, draws_by_row=True)
+    together = student.decode(prompts, decoding, lambda _: None)
+    assert len({tuple(answer.token_ids) for answer in together}) == len(prompts)
+    assert student.decode(prompts[::-1], decoding, lambda _: None)[::-1] == together
+    assert [student.decode([prompt], decoding, lambda _: None)[0] for prompt in prompts] == together

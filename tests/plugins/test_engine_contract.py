@@ -76,14 +76,19 @@ def unseeded(real, student, prompts, decoding, on_tokens):
     return real(student, prompts, replace(decoding, seed=0), on_tokens)
 
 
+def shared(real, student, prompts, decoding, on_tokens):
+    return real(student, prompts, replace(decoding, draws_by_row=False), on_tokens)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (unfinished, "finished is False, but the last token says True"),
         (shifted, "reads another prompt"),
-        (endless, "goes on after a token that ends the answer"),
+        (endless, "continues after a token that ends the answer"),
         (long, "writes 13 tokens; the budget is 12"),
         (unseeded, "sampling with another seed gives the same answers"),
+        (shared, "with draws_by_row, sampled answers depend on the other prompts"),
         (lambda real, student, *rest: real(student, *rest)[1:], "answers 3 of 4 prompts"),
     ],
 )

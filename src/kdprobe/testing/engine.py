@@ -15,7 +15,7 @@ from kdprobe.testing.contract import require
 from kdprobe.testing.word_problems import some_problems
 
 if TYPE_CHECKING:
-    from kdprobe.evaluation.engines.engine import Decoded, Decoding, EngineStudent
+    from kdprobe.evaluation.engines.engine import Decoded, EngineStudent
 
 TOLERANCE = 1e-3
 """In nats, in float32."""
@@ -114,6 +114,9 @@ def _check_answers(found: EngineStudent, expected: EngineStudent, label: str, to
     first, second, third = (_decode(found, prompts, ends, settings=settings, seed=seed) for seed in (1, 1, 2))
     require(first == second, f"{label}: sampling with the same seed gives other answers the second time.")
     require(first != third, f"{label}: sampling with another seed gives the same answers.")
+    together = _decode(found, prompts, ends, settings=settings, draws_by_row=True)
+    apart = [_decode(found, [prompt], ends, settings=settings, draws_by_row=True)[0] for prompt in prompts]
+    require(together == apart, f"{label}: with draws_by_row, sampled answers depend on the other prompts of a batch.")
 
 
 def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
@@ -121,7 +124,7 @@ def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
     require(
         len(answer.token_ids) <= _BUDGET, f"{label} writes {len(answer.token_ids)} tokens; the budget is {_BUDGET}."
     )
-    require(not end_ids & {*answer.token_ids[:-1]}, f"{label} goes on after a token that ends the answer.")
+    require(not end_ids & {*answer.token_ids[:-1]}, f"{label} continues after a token that ends the answer.")
     ended = answer.token_ids[-1] in end_ids
     require(
         ended or len(answer.token_ids) == _BUDGET,
@@ -186,11 +189,9 @@ def _decode(
     *,
     settings: dict[str, Any] | None = None,
     seed: int = 0,
+    draws_by_row: bool = False,
 ) -> list[Decoded]:
-    return student.decode(prompts, _decoding(end_ids, settings or {}, seed), lambda _: None)
-
-
-def _decoding(end_ids: frozenset[int], settings: dict[str, Any], seed: int) -> Decoding:
     from kdprobe.evaluation.engines.engine import Decoding
 
-    return Decoding(_BUDGET, end_ids, settings=settings, seed=seed)
+    decoding = Decoding(_BUDGET, end_ids, settings=settings or {}, seed=seed, draws_by_row=draws_by_row)
+    return student.decode(prompts, decoding, lambda _: None)

@@ -72,7 +72,14 @@ class TransformersStudent:
     def decode(
         self, prompts: Sequence[list[int]], decoding: Decoding, on_tokens: Callable[[int], None]
     ) -> list[Decoded]:
-        """Answers prompts in one batch; see `EngineStudent`."""
+        """Answers prompts in one batch; see `EngineStudent`.
+
+        If rows cannot leave the batch and each must draw its own tokens, prompts are answered one at a time.
+        """
+        shrinks = can_shrink(self.model)
+        if decoding.draws_by_row and not shrinks and len(prompts) > 1:
+            # In the library's own loop, all rows draw from one generator.
+            return [answer for prompt in prompts for answer in self.decode([prompt], decoding, on_tokens)]
         ids, mask = left_padded(prompts, self.tokenizer.pad_token_id, self._loaded.device)
         width = ids.shape[1]
         if decoding.settings.get("do_sample"):
@@ -80,7 +87,7 @@ class TransformersStudent:
             torch.manual_seed(_seed(decoding.seed, ids))
         lengths: list[int] | None = None
         try:
-            if can_shrink(self.model):
+            if shrinks:
                 batch = ShrinkingBatch(on_tokens, SeededRows(decoding.seed, prompts) if decoding.draws_by_row else None)
                 sequences = self._shrinking(batch, ids, mask, decoding)
                 lengths = batch.lengths
