@@ -125,13 +125,13 @@ def test_what_any_distiller_leaves_is_checked(torch, tmp_path):
         refuse_diverged(sound)
 
 
-def test_a_gold_solution_whose_log_probability_is_not_finite_is_named(overflowing, problems, torch):
+def test_a_passage_whose_log_probability_is_not_finite_is_named(overflowing, problems, torch):
     from kdprobe.evaluation.likelihood import gold_log_probabilities, gold_sequences
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve
 
     student = load(resolve(str(overflowing)), dtype="float16")
-    with pytest.raises(NonFiniteError, match=r"gold solution of problem 'p\d' are NaN or infinite"):
+    with pytest.raises(NonFiniteError, match=r"the passage 'p\d' are NaN or infinite"):
         gold_log_probabilities(student, gold_sequences(student, problems), batch_size=2, label="")
 
 

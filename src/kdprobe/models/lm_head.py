@@ -33,12 +33,18 @@ def without_lm_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
         The matrix, `[V, d_model]`, cut to real ids; or `None`, with the model unchanged, if the matrix is trained or
         the model does more than multiply to get its logits (soft caps, scales, biases).
     """
-    lm_head: Any = _unwrapped(model).get_output_embeddings()
-    if not _only_multiplies(model, lm_head):
+    matrix = head_matrix(model, vocabulary)
+    if matrix is None:
         yield None
         return
     with lm_head_replaced(model):
-        yield lm_head.weight[:vocabulary].detach()
+        yield matrix
+
+
+def head_matrix(model: Any, vocabulary: int) -> Tensor | None:
+    """What `without_lm_head` yields; found with two forward passes over a few tokens, so keep it for many blocks."""
+    lm_head: Any = _unwrapped(model).get_output_embeddings()
+    return lm_head.weight[:vocabulary].detach() if _only_multiplies(model, lm_head) else None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from kdprobe.evaluation.engines.engine import Decoded, Decoding, EngineStudent, 
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.evaluation.tasks.batch_size import likelihood_batch
 from kdprobe.models.batching import left_padded, right_padded
-from kdprobe.models.lm_head import log_probabilities, without_lm_head
+from kdprobe.models.lm_head import head_matrix, lm_head_replaced, log_probabilities
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.reference import Dtype
@@ -108,11 +109,16 @@ class TransformersStudent:
 
         If the model's head is more than a matrix product, passages are read one at a time.
         """
-        vocabulary = len(self.tokenizer)
-        with torch.inference_mode(), without_lm_head(self.model, vocabulary) as matrix:
-            if matrix is not None:
+        with torch.inference_mode():
+            matrix = self._head
+            if matrix is None:
+                return [scored for passage in passages for scored in self._read([passage], None)]
+            with lm_head_replaced(self.model):
                 return self._read(passages, matrix)
-            return [scored for passage in passages for scored in self._read([passage], None)]
+
+    @cached_property
+    def _head(self) -> Tensor | None:
+        return head_matrix(self.model, len(self.tokenizer))
 
     def _read(self, passages: Sequence[Passage], matrix: Tensor | None) -> list[Scored]:
         whole = [[*passage.prompt, *passage.token_ids] for passage in passages]
@@ -129,7 +135,7 @@ class TransformersStudent:
                 ids[row, begin:end],
                 matrix,
                 len(self.tokenizer),
-                subject=f"the gold solution of problem {passage.id!r}",
+                subject=f"the passage {passage.id!r}",
             )
             scored.append(Scored(log_p.tolist()))
         return scored
