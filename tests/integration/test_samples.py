@@ -130,6 +130,24 @@ def test_an_answer_depends_on_its_problem_and_sample_but_not_on_its_batch(
     assert not set(fewer["response"]) & set(reseeded["response"])
 
 
+def test_a_prompt_is_tokenised_once_for_all_its_samples(tiny_record, monkeypatch):
+    from kdprobe.evaluation.engines.builtin import TransformersStudent
+    from kdprobe.evaluation.protocol import Protocol
+    from kdprobe.evaluation.recording import RecordingModel
+    from kdprobe.models.load import load
+
+    student = TransformersStudent(load(tiny_record))
+    model = RecordingModel(student, Protocol(8, samples=3, temperature=1.0, batch_size="auto"))
+    encode, encoded, asked = model.tok_encode, [], []
+    monkeypatch.setattr(model, "tok_encode", lambda text: encoded.append(text) or encode(text))
+    monkeypatch.setattr(student, "answers_at_once", lambda prompts, _budget: asked.append(prompts) or 4)
+    prompts = ["Tom has 3 apples", "Ann has 4"] * 3
+    assert model._plan(prompts) == {"size": 4}
+    assert encoded == prompts[:2]
+    # The batch size depends on the number of answers.
+    assert asked == [[encode(prompt) for prompt in prompts]]
+
+
 def test_one_sample_has_the_key_and_the_records_that_it_had():
     from kdprobe.evaluation.protocol import Protocol
     from kdprobe.experiment.evaluations.config import EvaluationConfig

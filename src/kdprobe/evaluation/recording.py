@@ -136,8 +136,7 @@ class RecordingModel(Recording, StudentLM):
     def _plan(self, prompts: list[str]) -> dict[str, int]:
         if self._protocol.batch_size != "auto":
             return {"size": self._protocol.batch_size}
-        ids = [self.tok_encode(prompt) for prompt in prompts]
-        return {"size": self.student.answers_at_once(ids, self._protocol.max_new_tokens)}
+        return {"size": self.student.answers_at_once(self.encoded(prompts), self._protocol.max_new_tokens)}
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Receives the answers of a batch, in the order of its rows; they are saved together once all have arrived."""

@@ -56,6 +56,11 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
     def before_batch(self, prompts: list[list[int]]) -> None:
         """Called with the token ids of the prompts of each batch, before it is decoded or scored by the engine."""
 
+    def encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts; a text that is repeated, as for several samples, is tokenised once."""
+        ids = {text: self.tok_encode(text) for text in dict.fromkeys(texts)}
+        return [ids[text] for text in texts]
+
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """As lm-eval's, but keeps the special tokens that mark thinking."""
         if skip_special_tokens:

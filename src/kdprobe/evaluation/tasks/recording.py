@@ -178,7 +178,7 @@ class TaskModel(RecordedRequests, StudentLM):
         name = f"batch of {method}"
         if name not in self.ledger:
             if method == WRITING:
-                prompts = [self.tok_encode(request.args[0]) for request in requests]
+                prompts = self.encoded([request.args[0] for request in requests])
                 budget = max(request.args[1].get("max_gen_toks") or self.max_gen_toks for request in requests)
                 size = self.student.answers_at_once(prompts, budget)
             else:
