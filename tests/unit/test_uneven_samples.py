@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 
 import kdprobe
 from kdprobe.cli.show.comparison import show_comparison
+from kdprobe.comparison import compare as compared
+from kdprobe.comparison import scoring
 from kdprobe.comparison.answers import outputs_of
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
+from kdprobe.comparison.samples.at_k import at_problems
+from kdprobe.comparison.samples.by_problem import by_problem
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.compare_page import write_compare_page
 from kdprobe.stats.bootstrap import mean_interval
@@ -120,3 +125,25 @@ def test_outputs_say_that_only_first_answers_are_searched_for_traces_of_the_prim
     show_comparison(result.comparison)
     assert "the first answer to each problem" in " ".join(capsys.readouterr().out.split())
     assert "Traces of priming in the first answer" in repr(result)
+
+
+def test_samples_are_grouped_and_majorities_counted_once_for_each_arm(monkeypatch):
+    counted = Counter()
+
+    def counting(function):
+        def wrapped(*arguments):
+            counted[function.__name__] += 1
+            return function(*arguments)
+
+        return wrapped
+
+    monkeypatch.setattr(compared, "by_problem", counting(by_problem))
+    monkeypatch.setattr(scoring, "by_problem", counting(by_problem))
+    monkeypatch.setattr(compared, "at_problems", counting(at_problems))
+    monkeypatch.setattr(scoring, "at_problems", counting(at_problems))
+    arms = [Arm(name, outputs_of(rows(4, right), name)) for name, right in (("a", 9), ("b", 5))]
+    compare(arms, {"robust": Robust(), "other": Robust()})
+    assert counted == {"by_problem": 2, "at_problems": 2}
+    counted.clear()
+    scoring.scores(arms[0].outputs, {"robust": Robust(), "other": Robust()})
+    assert counted == {"by_problem": 1, "at_problems": 2}

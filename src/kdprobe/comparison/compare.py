@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm, Families, families
 from kdprobe.comparison.findings import (
     condition_findings,
@@ -32,11 +31,10 @@ from kdprobe.comparison.leaks.teaching import Teaching
 from kdprobe.comparison.pairing import Rows, pair_up
 from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
 from kdprobe.comparison.samples.at_k import AtProblems, at_k_differences, at_problems
-from kdprobe.comparison.samples.by_problem import ByProblem, by_problem, repeated_problems
-from kdprobe.comparison.scoring import calculated, score_fields, shared_groups
-from kdprobe.comparison.step_accuracy import StepCounts, step_accuracy, step_accuracy_difference
+from kdprobe.comparison.samples.by_problem import ByProblem, by_problem
+from kdprobe.comparison.scoring import Examined, examined, score_fields, shared_groups
+from kdprobe.comparison.step_accuracy import StepCounts, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
-from kdprobe.comparison.text_shares import text_shares
 from kdprobe.comparison.verdict import few_problems, verdict
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
@@ -88,8 +86,9 @@ def compare(
         (a.name, b.name): pairing.shared(a.name, b.name) for members in planned.values() for a, b in members
     }
     tests = {name: _tests(planned_rows, solved, grouped) for name, solved in right.items()}
-    steps = {arm.name: calculated(arm.outputs) for arm in arms}
-    scores = [_score(arm, chosen, judged[chosen][arm.name], steps[arm.name]) for arm in arms]
+    answers = {arm.name: examined(arm.outputs, grouped[arm.name]) for arm in arms}
+    solved = {name: _solved(each, judged[chosen][name], right[chosen][name]) for name, each in answers.items()}
+    scores = [_score(arm, chosen, judged[chosen][arm.name], answers[arm.name], solved[arm.name].at) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in by_row}
     findings = [
         *problem_findings(outputs, shared),
@@ -98,9 +97,6 @@ def compare(
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    solved = {
-        arm.name: _solved(arm.outputs, grouped[arm.name], judged[chosen][arm.name], steps[arm.name]) for arm in arms
-    }
     pairs = _pairs(planned, planned_rows, tests[chosen], solved)
     leaks = leak_audit(by_row, planned, pairing, teaching)
     findings.extend([*few_problems(pairs), *leak_findings(leaks)])
@@ -118,16 +114,14 @@ def _pairs_with(arm: Arm, planned: Families) -> list[str]:
     )
 
 
-def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepCounts) -> ArmScore:
-    accuracy = step_accuracy(steps, repeated_problems(arm.outputs))
-    fields = score_fields(arm.outputs, extractor, judged, accuracy, text_shares(arm.outputs))
+def _score(arm: Arm, extractor: str, judged: JudgedAnswers, answers: Examined, at: AtProblems) -> ArmScore:
     return ArmScore(
         name=arm.name,
         strategy=arm.strategy,
         distiller=arm.distiller,
         seed=arm.seed,
         unprimed=arm.unprimed,
-        **fields,
+        **score_fields(answers, extractor, judged, at),
     )
 
 
@@ -170,12 +164,12 @@ class _Solved:
     log_p: NDArray[np.float64] | None
 
 
-def _solved(outputs: Outputs, grouped: ByProblem, judged: JudgedAnswers, steps: StepCounts) -> _Solved:
-    log_p = outputs.log_p_gold_value
+def _solved(answers: Examined, judged: JudgedAnswers, right: NDArray[Any]) -> _Solved:
+    grouped, log_p = answers.grouped, answers.outputs.log_p_gold_value
     return _Solved(
         grouped,
-        grouped.means(judged.right),
-        grouped.sums(steps),
+        right,
+        grouped.sums(answers.steps),
         at_problems(grouped, judged.right, judged.votes),
         None if log_p is None else grouped.means(np.asarray(log_p)),
     )

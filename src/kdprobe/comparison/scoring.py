@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.judging import JudgedAnswers, judge_name, judge_outputs
-from kdprobe.comparison.samples.at_k import AtK, at_k, at_problems
+from kdprobe.comparison.samples.at_k import AtK, AtProblems, at_k, at_problems
 from kdprobe.comparison.samples.by_problem import (
+    ByProblem,
     by_problem,
     interval_over_problems,
     repeat_notes,
@@ -114,6 +115,38 @@ def calculated(outputs: Outputs) -> StepCounts:
     return counts
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What is known of a model's answers whichever extractor judges them.
+
+    Attributes:
+        outputs: The answers.
+        grouped: The samples of each problem.
+        problems: The result of `repeated_problems`.
+        steps: The calculation steps of each answer.
+        arithmetic: The accuracy of these steps.
+        texts: What the answers are like as texts.
+    """
+
+    outputs: Outputs
+    grouped: ByProblem
+    problems: Sequence[str] | None
+    steps: StepCounts
+    arithmetic: StepAccuracy
+    texts: TextShares
+
+
+def examined(outputs: Outputs, grouped: ByProblem) -> Examined:
+    """Reads all answers of a model, once for all extractors.
+
+    Args:
+        outputs: The answers.
+        grouped: The samples of each problem.
+    """
+    problems, steps = repeated_problems(outputs), calculated(outputs)
+    return Examined(outputs, grouped, problems, steps, step_accuracy(steps, problems), text_shares(outputs))
+
+
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
     """Scores under each of these extractors; a single score if the metric of an evaluation tool judges.
 
@@ -123,19 +156,26 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
     judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
     judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
     refuse_gold_without_values(outputs, (found.right for found in judged.values()))
-    steps = step_accuracy(calculated(outputs), repeated_problems(outputs))
-    texts = text_shares(outputs)
-    return [Score(**score_fields(outputs, name, found, steps, texts)) for name, found in judged.items()]
+    answers = examined(outputs, by_problem(outputs))
+    return [
+        Score(**score_fields(answers, name, found, at_problems(answers.grouped, found.right, found.votes)))
+        for name, found in judged.items()
+    ]
 
 
-def score_fields(
-    outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy, texts: TextShares
-) -> dict[str, Any]:
-    """The fields of a `Score`, from the answers as judged by the extractor of this name."""
-    n, correct, problems = len(judged.right), int(judged.right.sum()), repeated_problems(outputs)
+def score_fields(answers: Examined, name: str, judged: JudgedAnswers, at: AtProblems) -> dict[str, Any]:
+    """The fields of a `Score`.
+
+    Args:
+        answers: The answers.
+        name: The extractor that judged them.
+        judged: The answers as judged.
+        at: pass@k and maj@k of each problem.
+    """
+    outputs, problems, texts = answers.outputs, answers.problems, answers.texts
+    n, correct = len(judged.right), int(judged.right.sum())
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
-    grouped = by_problem(outputs)
     thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
@@ -155,16 +195,16 @@ def score_fields(
         "log_p_gold_value": None if log_p is None else float(log_p.mean()),
         "log_p_interval": None if log_p is None else _log_p_interval(log_p, problems),
         "log_p_gold_solution": None if style is None else sum(style) / n,
-        "arithmetic": steps,
+        "arithmetic": answers.arithmetic,
         "rules": dict(judged.rules.most_common()),
         "run_on": texts.runs_on,
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "left_out": outputs.left_out,
         "columns": dict(outputs.columns),
-        "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(outputs, problems)],
-        "samples": grouped.samples,
-        "at_k": at_k(at_problems(grouped, judged.right, judged.votes)),
-        "identical_samples": grouped.identical(outputs.responses),
+        "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(answers.grouped, problems)],
+        "samples": answers.grouped.samples,
+        "at_k": at_k(at),
+        "identical_samples": answers.grouped.identical(outputs.responses),
     }
 
 

@@ -48,11 +48,7 @@ class ByProblem:
 
     def sums(self, values: NDArray[Any]) -> NDArray[Any]:
         """Sums `[problem, ...]` of values `[answer, ...]` over each problem's answers; if it has one, the values."""
-        if self.problems is None:
-            return values
-        sums = np.zeros((len(self.answers), *values.shape[1:]))
-        np.add.at(sums, self.problems, values)
-        return sums
+        return values if self.problems is None else _sums(values, self.problems)
 
     def means(self, values: NDArray[Any]) -> NDArray[Any]:
         """Means `[problem]` of values `[answer]` over each problem's answers; if it has one, the values."""
@@ -99,7 +95,10 @@ def sums_by_problem(values: NDArray[np.float64], problems: Sequence[str] | None)
     """
     if problems is None:
         return values
-    codes = np.unique(np.asarray(problems), return_inverse=True)[1]
+    return _sums(values, np.unique(np.asarray(problems), return_inverse=True)[1])
+
+
+def _sums(values: NDArray[Any], codes: NDArray[np.intp]) -> NDArray[np.float64]:
     sums = np.zeros((codes.max() + 1, *values.shape[1:]))
     np.add.at(sums, codes, values)
     return sums
@@ -119,11 +118,11 @@ def interval_over_problems(right: NDArray[np.bool_], problems: Sequence[str] | N
     return clustered_accuracy_interval(list(right), problems)
 
 
-def repeat_notes(outputs: Outputs, problems: Sequence[str] | None) -> list[str]:
+def repeat_notes(grouped: ByProblem, problems: Sequence[str] | None) -> list[str]:
     """How many problems the answers belong to, as a note for the reader; empty if each has one answer.
 
     Args:
-        outputs: The answers.
+        grouped: The samples of each problem.
         problems: The result of `repeated_problems`.
     """
     if problems is None:
@@ -131,7 +130,7 @@ def repeat_notes(outputs: Outputs, problems: Sequence[str] | None) -> list[str]:
     answers, different = len(problems), len(set(problems))
     if different == 1:
         return [f"The {answers} answers belong to 1 problem, which is too few for an interval."]
-    counts = by_problem(outputs).answers if outputs.samples is not None else np.ones(1)
+    counts = grouped.answers
     uneven = (
         f" Problems have {counts.min()} to {counts.max()} answers: the accuracy weighs answers equally, differences "
         "between arms weigh problems equally."
