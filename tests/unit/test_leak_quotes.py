@@ -1,8 +1,12 @@
 """Runs of words that students can only have from the priming, and which of them count."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from kdprobe.comparison.leaks import marked_answers
+from kdprobe.comparison.leaks.marked_answers import mark
 from kdprobe.comparison.leaks.plain_words import words
 from kdprobe.comparison.leaks.quote_test import quote_test
 from kdprobe.comparison.leaks.quotes import Quotes, Reading, priming_passages
@@ -115,3 +119,12 @@ def test_swapping_gives_the_p_of_enumeration():
     assert observed > 0
     patterns = [excess(swapped) for swapped in product((False, True), repeat=7)]
     assert quote_test(a, b).p == pytest.approx(np.mean([value >= observed for value in patterns]))
+
+
+def test_questions_are_split_into_words_once_however_many_primings_are_searched_for(monkeypatch):
+    split = Counter()
+    monkeypatch.setattr(marked_answers, "words", lambda text: split.update([text]) or words(text))
+    answers = mark([PRIMING, PRIMING], QUESTIONS, "a")
+    for passage in (PRIMING, "explain each step in other words"):
+        answers.quotes(Quotes([passage]))
+    assert split == {PRIMING: 2, **dict.fromkeys(QUESTIONS, 1)}

@@ -8,6 +8,7 @@ import pytest
 
 from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.reading.columns import Columns
+from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
 
 PLENTY = 40
@@ -73,6 +74,11 @@ def test_each_document_counts_once_whatever_its_filters(tmp_path, run_cli):
     ]
     (pair,) = json.loads(run_cli("compare", both, one, "--json"))["pairs"]
     assert (pair["n"], pair["only_a"], pair["only_b"]) == (PLENTY, 0, 0)
+
+
+def test_a_table_with_one_answer_to_each_document_is_not_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(Table, "only", lambda *_: pytest.fail("copied"))
+    assert read_outputs(samples_file(tmp_path, [sample(n, "so 7") for n in range(PLENTY)])).samples is None
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kdprobe.probing.interventions.random_control import random_control
@@ -62,3 +63,14 @@ def test_without_random_sets_nothing_is_compared(sweep):
     ):
         measure = head_measures(tables | sets)[0]
         assert (measure["top"], measure["diverged"]) == ({}, {})
+
+
+def test_a_file_of_sets_is_read_once(sweep, tmp_path, monkeypatch):
+    tables = {"ablation": effect_table("student", sweep, READ, 0), "ablation_sets": tmp_path / "sets.parquet"}
+    set_table("student", sweep, 0).to_parquet(tables["ablation_sets"])
+    read = []
+    reading = pd.read_parquet
+    monkeypatch.setattr(pd, "read_parquet", lambda file, **options: read.append(file) or reading(file, **options))
+    measures = head_measures(tables)
+    assert [len(measure["top"]) for measure in measures] == [1, 1]
+    assert read == [tables["ablation_sets"]]

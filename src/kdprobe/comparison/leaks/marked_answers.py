@@ -41,7 +41,7 @@ class MarkedAnswers:
 
     def quotes(self, quotes: Quotes) -> NDArray[np.bool_]:
         """Which runs of words of the priming each answer contains, `[n, gram]`."""
-        return quotes.occurrences(self._words, [words(question) for question in self.questions])
+        return quotes.occurrences(self._words, self._asked)
 
     @property
     def mean_words(self) -> float:
@@ -51,6 +51,10 @@ class MarkedAnswers:
     @cached_property
     def _words(self) -> list[list[str]]:
         return [words(answer) for answer in self.answers]
+
+    @cached_property
+    def _asked(self) -> list[list[str]]:
+        return [words(question) for question in self.questions]
 
 
 def mark(responses: Sequence[str], questions: Sequence[str] | None, source: str) -> MarkedAnswers:

@@ -12,7 +12,7 @@ from kdprobe.stats.p_values import p_text
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE = "ablation_sets"
+_TABLE = "ablation_sets"
 _COLUMNS = {"student", "set", "number", "heads", "metric", "problem", "value"}
 
 
@@ -36,16 +36,29 @@ class HeadSet(TypedDict):
     floor: bool
 
 
-def head_sets(tables: Mapping[str, pd.DataFrame | Path], metric: str, kind: str) -> dict[str, HeadSet]:
-    """The sets of one kind of an ablation, by student; without those that no random sets were drawn for.
+def set_table(tables: Mapping[str, pd.DataFrame | Path]) -> pd.DataFrame | None:
+    """The sets of an ablation; `None` if there are none.
 
     Args:
         tables: Tables by name, or their Parquet files.
+    """
+    import pandas as pd
+
+    if (table := tables.get(_TABLE)) is None:
+        return None
+    frame = pd.read_parquet(table) if isinstance(table, Path) else table
+    return frame if set(frame.columns) >= _COLUMNS else None
+
+
+def head_sets(frame: pd.DataFrame | None, metric: str, kind: str) -> dict[str, HeadSet]:
+    """The sets of one kind of an ablation, by student; without those that no random sets were drawn for.
+
+    Args:
+        frame: The result of `set_table`.
         metric: What was measured.
         kind: `top` or `moved`.
     """
-    frame = _read(tables[TABLE]) if TABLE in tables else None
-    if frame is None or not set(frame.columns) >= _COLUMNS:
+    if frame is None:
         return {}
     found: dict[str, HeadSet] = {}
     for student, rows in frame[frame["metric"] == metric].groupby("student", sort=False):
@@ -62,9 +75,3 @@ def head_sets(tables: Mapping[str, pd.DataFrame | Path], metric: str, kind: str)
                 "floor": as_large == 0,
             }
     return found
-
-
-def _read(table: pd.DataFrame | Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_parquet(table) if isinstance(table, Path) else table

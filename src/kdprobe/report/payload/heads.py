@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from kdprobe.console.streams import visible
-from kdprobe.report.payload.head_sets import HeadSet, head_sets
+from kdprobe.report.payload.head_sets import HeadSet, head_sets, set_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +107,7 @@ def _measures(name: str, tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[
     frame = _read(name, tables[name])
     if frame is None:
         return
+    sets = set_table(tables) if name == "ablation" else None
     for keys, rows in frame.groupby(["metric", "into", "against"], sort=False):
         metric, into, against = (str(key) for key in keys)
         students = {
@@ -123,8 +124,8 @@ def _measures(name: str, tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[
                 "unit": visible(unit),
                 "against": visible(against) or None,
                 "students": students,
-                "top": head_sets(tables, metric, "top") if name == "ablation" else {},
-                "diverged": head_sets(tables, metric, "moved") if name == "ablation" else {},
+                "top": head_sets(sets, metric, "top"),
+                "diverged": head_sets(sets, metric, "moved"),
             }
 
 

@@ -94,7 +94,8 @@ class SampleRows(ABC):
         """The rows that a metric judges: one for each document, unless each sample has metrics of its own."""
         if self.of_sample or SAMPLE[0] not in table.cells:
             return table
-        return table.only([row for row, sample in enumerate(table.cells[SAMPLE[0]]) if not sample])
+        rows = [row for row, sample in enumerate(table.cells[SAMPLE[0]]) if not sample]
+        return table if len(rows) == table.size else table.only(rows)
 
     def ask(self, prompt: str, question: str | None, settings: Any = None) -> None:
         """Records a document's prompt form and settings; at most two of each, enough to know that they differ."""
