@@ -163,7 +163,8 @@ def evaluate(
         arms: list[Arm] = []
         found: list[Score] = []
         called: list[str] = []
-        recommend(host, runner, [stage for stage in stages.values() if model_type == HUGGING_FACE], opened)
+        if model_type == HUGGING_FACE:
+            recommend(host, runner, [*stages.values()], opened)
         with reproducible(), closing(runner):
             for name, stage in stages.items():
                 if not opened.make(stage):

@@ -30,6 +30,7 @@ from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
 from kdprobe.comparison.reading.tools.rows import ToolRows
 from kdprobe.comparison.reading.tools.samples import SampleRows
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.engines.engine import BUILT_IN
 from kdprobe.problems.gold import gold_text, gold_value
 
 CONDITIONS = "conditions"
@@ -223,7 +224,7 @@ def _conditions(table: Table) -> dict[str, dict[str, str]]:
     conditions = {kind: _aspects(aspects) for kind, aspects in first.items() if aspects}
     if "dtype" in conditions.get("decoding", {}):
         # Models that kdprobe itself ran, before there were other engines.
-        conditions["decoding"].setdefault("engine", "transformers")
+        conditions["decoding"].setdefault("engine", BUILT_IN)
     return conditions
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kdprobe.evaluation.engines.engine import BUILT_IN
 from kdprobe.evaluation.protocol import RETENTION_TASK, task_folder
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import EngineSpec, TaskSpec
@@ -13,7 +14,7 @@ from kdprobe.host.specs import EngineSpec, TaskSpec
 @hookimpl
 def kdprobe_engines() -> Iterator[EngineSpec]:
     """`transformers`."""
-    yield EngineSpec(name="transformers", summary="transformers in this process, with any adapter", build=_build)
+    yield EngineSpec(name=BUILT_IN, summary="transformers in this process, with any adapter", build=_build)
 
 
 @hookimpl

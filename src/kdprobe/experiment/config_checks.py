@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdprobe.errors import UsageError
+from kdprobe.evaluation.engines.engine import BUILT_IN
 from kdprobe.experiment.arm_names import BARE, UNPRIMED, display_name, resolved
 from kdprobe.host.registry import Host
 from kdprobe.host.suggestions import keys_of, suggested_keys
@@ -200,7 +201,7 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
             name = table.get("name", default)
             yield kind, f"{section}.name", name, f"{section}.options", _table(table.get("options"))
     evaluation = _table(data.get("evaluation"))
-    if isinstance(engine := evaluation.get("engine", "transformers"), str):
+    if isinstance(engine := evaluation.get("engine", BUILT_IN), str):
         yield (
             "engines",
             "evaluation.engine",

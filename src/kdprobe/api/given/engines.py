@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kdprobe.api.given.inputs import validated_options
 from kdprobe.console import note
-from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from kdprobe.api.given.inputs import Options
@@ -25,28 +25,20 @@ def given_engine(host: Host, name: str, options: Options) -> ChosenEngine:
     Raises:
         UsageError: There is no such engine, or its options have errors.
     """
-    from pydantic import ValidationError
-
-    from kdprobe.experiment.config_checks import sentences
     from kdprobe.experiment.stages.engine import ChosenEngine
-    from kdprobe.host.suggestions import keys_of
 
-    try:
-        return ChosenEngine(host, name, host.options("engines", name, dict(options.get(name, {}))))
-    except ValidationError as error:
-        mistakes = sentences(error, lambda: keys_of(host.get("engines", name).spec.options))
-        raise UsageError(
-            f"Options of the engine {name}: {'; '.join(mistakes)}.", f"Set them with --option {name}.KEY=VALUE."
-        ) from error
+    return ChosenEngine(host, name, validated_options(host, "engines", name, options))
 
 
 def recommend(host: Host, engine: ChosenEngine, stages: Sequence[Stage], store: Store) -> None:
     """Says in one line that a faster engine is installed, if many problems are still to be answered."""
     from kdprobe.evaluation.engines.engine import BUILT_IN
+    from kdprobe.host.specs import EngineSpec
 
     left = sum(stage.units for stage in stages if not store.has(stage))
     if engine.name != BUILT_IN or left < _MANY:
         return
     for name in host.unique_names("engines"):
-        if getattr(host.get("engines", name).spec, "fast", False):
+        spec = host.get("engines", name).spec
+        if isinstance(spec, EngineSpec) and spec.fast:
             note(f"The engine {name!r} is installed and usually faster: --engine {name}.")

@@ -74,7 +74,12 @@ def refuse_strays(options: Options, named: set[str]) -> None:
 
 
 def create(host: Host, kind: str, name: str, options: Options) -> Any:
-    """Builds something that a plugin provides.
+    """Builds something that a plugin provides; raises like `validated_options`."""
+    return host.build(kind, name, validated_options(host, kind, name, options))
+
+
+def validated_options(host: Host, kind: str, name: str, options: Options) -> Any:
+    """The options of something that a plugin provides, or `None` if it has none.
 
     Raises:
         UsageError: It does not exist, or its options have errors.
@@ -85,7 +90,7 @@ def create(host: Host, kind: str, name: str, options: Options) -> Any:
     from kdprobe.host.suggestions import keys_of
 
     try:
-        return host.create(kind, name, dict(options.get(name, {})))
+        return host.options(kind, name, dict(options.get(name, {})))
     except ValidationError as error:
         mistakes = sentences(error, lambda: keys_of(host.get(kind, name).spec.options))
         listed = "; ".join(mistakes)

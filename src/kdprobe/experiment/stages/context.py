@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
@@ -24,6 +24,7 @@ from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
 from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.blueprint import Blueprint, Modules, blueprint, modules
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
@@ -32,7 +33,11 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.pool import StudentPool
+from kdprobe.students.student import Student
 from kdprobe.teachers.teacher import RenderingTeacher
+
+if TYPE_CHECKING:
+    from kdprobe.evaluation.engines.engine import EngineStudent
 
 Known = TypeVar("Known")
 
@@ -98,6 +103,11 @@ class StageContext:
         )
         self.pool.opened(engine.close)
         return engine
+
+    def load(self, student: Student) -> EngineStudent:
+        """A student, loaded with the engine in the data type of the config; raises like `Engine.load`."""
+        dtype = concrete_dtype(self.experiment.student.dtype, default_device())
+        return self.engine.load(student, dtype=dtype, bases=self.pool.bases)
 
     @property
     def uses_teacher(self) -> bool:

@@ -17,7 +17,7 @@ from kdprobe.experiment.stages.engine import ChosenEngine, engine_name
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import clean
-from kdprobe.models.outline.device import concrete_dtype, default_device
+from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -38,14 +38,12 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         samples: Answers to each problem, instead of the config's.
     """
     config = context.experiment.evaluation
-    dtype = context.experiment.student.dtype
-    protocol = Protocol(**config.decoding | ({"samples": samples} if samples else {}), dtype=dtype)
+    decoding = config.decoding | ({"samples": samples} if samples else {})
+    protocol = Protocol(**decoding, dtype=context.experiment.student.dtype)
     problems = context.problems.test
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
-        loaded = context.engine.load(
-            trained_student(student, inputs), dtype=concrete_dtype(dtype, default_device()), bases=context.pool.bases
-        )
+        loaded = context.load(trained_student(student, inputs))
         return answers_of(loaded, problems, protocol, scratch, label=label)
 
     return examination_stage(

@@ -14,7 +14,6 @@ from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.conversation import Conversation, template_digest
-from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ def task_stage(context: StageContext, student: Student, distill: Stage | None, t
     largest = context.experiment.evaluation.batch_size
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
-        loaded = context.engine.load(
-            trained_student(student, inputs), dtype=concrete_dtype(dtype, default_device()), bases=context.pool.bases
-        )
+        loaded = context.load(trained_student(student, inputs))
         return done(loaded, task, scratch, label=label, batch_size=largest)
 
     reads = reading_key(context.student_reader.tokenizer, context.experiment.conversation.conversation, task)
