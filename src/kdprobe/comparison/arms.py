@@ -19,6 +19,11 @@ PLANNED = frozenset({AGAINST_UNTRAINED, AGAINST_FINE_TUNED, PRIMED})
 """The families that experiments plan."""
 
 
+def group_of(name: str, strategy: str | None, seed: int) -> str:
+    """What arms that differ only by their seed have in common: the strategy, or the name without the seed."""
+    return strategy or name.removesuffix(f"@{seed}")
+
+
 @dataclass(frozen=True)
 class Arm:
     """The answers of one student.
@@ -51,7 +56,7 @@ class Arm:
     @property
     def group(self) -> str:
         """What arms that differ only by their seed have in common: the strategy, or the name without the seed."""
-        return self.strategy or self.name.removesuffix(f"@{self.seed}")
+        return group_of(self.name, self.strategy, self.seed)
 
 
 Families = Mapping[str, Sequence[tuple[Arm, Arm]]]

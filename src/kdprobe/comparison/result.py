@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kdprobe.comparison.arms import group_of
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.leaks.result import LeakAudit
 from kdprobe.comparison.samples.at_k import AtKDifference
@@ -34,6 +35,11 @@ class ArmScore(Score):
     distiller: str | None
     seed: int
     unprimed: bool
+
+    @property
+    def group(self) -> str:
+        """What arms that differ only by their seed have in common: the strategy, or the name without the seed."""
+        return group_of(self.name, self.strategy, self.seed)
 
 
 @dataclass(frozen=True)

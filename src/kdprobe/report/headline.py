@@ -10,7 +10,6 @@ from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.report.numbers import percent, percent_interval, points_interval
-from kdprobe.report.payload.arms import taught
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
@@ -199,5 +198,5 @@ def _interval(pair: Pair | StrategyPair) -> str:
 def _sides(pair: Pair | StrategyPair, arms: Sequence[ArmScore]) -> tuple[Side, Side]:
     if isinstance(pair, Pair):
         return Side(pair.a, [pair.a]), Side(pair.b, [pair.b])
-    a, b = (Side(name, [arm.name for arm in arms if taught(arm) == name]) for name in (pair.a, pair.b))
+    a, b = (Side(name, [arm.name for arm in arms if arm.group == name]) for name in (pair.a, pair.b))
     return a, b

@@ -9,7 +9,7 @@ from typing import Any
 from kdprobe.comparison.result import ArmScore, Comparison
 from kdprobe.console.streams import visible
 from kdprobe.report.numbers import percent
-from kdprobe.report.payload.arms import ShownArm, taught
+from kdprobe.report.payload.arms import ShownArm
 from kdprobe.report.prompt_diff import Part, told
 
 
@@ -53,7 +53,7 @@ def taught_arms(
     colours = {arm["name"]: arm for arm in shown}
     members: dict[str, list[ArmScore]] = {}
     for score in comparison.arms:
-        members.setdefault(taught(score), []).append(score)
+        members.setdefault(score.group, []).append(score)
     return [
         TaughtArm(
             name,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
-from kdprobe.comparison.result import ArmScore
 from kdprobe.console.streams import visible
 
 GREY = 0
@@ -41,7 +40,7 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
         if planned and arm.control and arm.distiller is None:
             shown.append({"name": visible(arm.name), "colour": GREY, "hollow": False})
             continue
-        place = places.setdefault(taught(arm), len(places))
+        place = places.setdefault(arm.group, len(places))
         hollow = place // COLOURS % 2 == 1
         shown.append({"name": visible(arm.name), "colour": place % COLOURS + 1, "hollow": hollow})
     return shown
@@ -50,8 +49,3 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
 def named_arms(names: Sequence[str]) -> list[ShownArm]:
     """Students or files of which nothing is known but their names, a colour each."""
     return shown_arms([Arm(name, NO_ANSWERS) for name in names])
-
-
-def taught(arm: Arm | ArmScore) -> str:
-    """What arms that differ only by their seed have in common."""
-    return arm.strategy or arm.name.removesuffix(f"@{arm.seed}")

@@ -11,7 +11,6 @@ from kdprobe.comparison.samples.words import is_several
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.console.streams import visible
 from kdprobe.report.numbers import percent, percent_interval, points, points_interval
-from kdprobe.report.payload.arms import taught
 from kdprobe.stats.intervals import Interval
 from kdprobe.stats.p_values import p_text
 
@@ -101,7 +100,7 @@ def baselines(comparison: Comparison) -> list[Baseline]:
             found.setdefault((ALL_PAIRS, pair.a), []).append(_difference(pair, swapped=True))
         else:
             # Every student is compared with the baseline's student of its own seed, or of its own name.
-            name = taught(arms[pair.b]) if pair.family in PLANNED else pair.family.removeprefix(AGAINST)
+            name = arms[pair.b].group if pair.family in PLANNED else pair.family.removeprefix(AGAINST)
             found.setdefault((pair.family, name), []).append(_difference(pair))
     strategies: dict[tuple[str, str], list[ShownDifference]] = {}
     for tested in comparison.strategies:
