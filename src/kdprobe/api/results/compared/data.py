@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.results.compared.leaks import TEST_FIELDS
+from kdprobe.api.results.compared.leaks import flat_test
 
 if TYPE_CHECKING:
     from kdprobe.comparison.leaks.result import LeakAudit, LeakRate
@@ -44,10 +44,9 @@ def _leak_data(audit: LeakAudit) -> dict[str, Any]:
 
 
 def _flat_rate(rate: LeakRate) -> dict[str, Any]:
-    fields, test = asdict(rate), {name: getattr(rate.test, name, None) for name in TEST_FIELDS}
-    del fields["test"]
+    fields = {name: value for name, value in asdict(rate).items() if name != "test"}
     interval = asdict(rate.test.interval) if rate.test else None
-    return {**fields, **test, "interval": interval, "significant": rate.significant}
+    return {**fields, **flat_test(rate), "interval": interval, "significant": rate.significant}
 
 
 def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:

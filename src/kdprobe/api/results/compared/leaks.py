@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = (
     "name", "kind", "against", "rate_a", "rate_b", "difference", "interval_low", "interval_high", "p_holm", "teacher",
 )  # fmt: skip
-
-
-TEST_FIELDS = ("n", "seeds", "rate_a", "rate_b", "difference", "interval", "p")
-"""What `--json` and tables give of a test."""
+_TEST = ("n", "seeds", "rate_a", "rate_b", "difference", "interval", "p")
 
 
 class LeakTables:
@@ -61,8 +58,13 @@ class LeakTables:
             yield Tabled(f"Traces of priming{where}", compared, _SHOWN, ("teacher",))
 
 
+def flat_test(rate: LeakRate) -> dict[str, Any]:
+    """What `--json` and tables give of a rate's test; `None` for all of it without one."""
+    return {name: getattr(rate.test, name, None) for name in _TEST}
+
+
 def _row(rate: LeakRate) -> dict[str, Any]:
-    test = {name: getattr(rate.test, name, None) for name in TEST_FIELDS}
+    test = flat_test(rate)
     interval = test.pop("interval")
     bounds = {f"interval_{end}": getattr(interval, end, None) for end in ("low", "high")}
     names = ("kind", "name", "rate", "against", "p_holm", "teacher", "teacher_against")
