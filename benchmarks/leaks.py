@@ -12,19 +12,17 @@ in a quarter of the repetitions.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product, repeat
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 from result_file import write_result
+from simulation import exit_above_level, options
 
 from kdprobe.comparison.leaks.quote_test import quote_test
 from kdprobe.stats.intervals import NO_INTERVAL
@@ -67,10 +65,8 @@ SPREADS = [Setting(200, rate, 0.3, seeds, 0.3) for rate in (0.02, 0.2) for seeds
 
 def main() -> None:
     """Prints a row per setting, and says whether all are within 5%."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
+    parser = options(__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="processes; the result does not depend on their number")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print("| problems | rate | correlation | seeds | between students | at least one finding |")
@@ -90,9 +86,8 @@ def main() -> None:
         print(f"| {leak.__name__.partition('_')[0]} | 200 | {seeds} | {rows[-1]['found']:.1%} |", flush=True)
     if given.json:
         write_result(given.json, {"repetitions": given.repetitions, "rows": rows})
-    most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / given.repetitions)
-    if max(row["share"] for row in rows if "share" in row and not (row["spread"] and row["seeds"] == 1)) > most:
-        sys.exit(f"Something is found in more than 5% ({most:.1%} with the chance of the simulation).")
+    counted = [row["share"] for row in rows if "share" in row and not (row["spread"] and row["seeds"] == 1)]
+    exit_above_level(counted, given.repetitions, "Something is found")
 
 
 def _seeded_false_alarms(setting: Setting, repetitions: int) -> float:

@@ -10,14 +10,11 @@ Exits with 1 otherwise.
 
 from __future__ import annotations
 
-import argparse
-import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from result_file import write_result
+from simulation import exit_above_level, options
 
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 from kdprobe.stats.paired import PairedChange, paired_change, seeds_change
@@ -31,10 +28,7 @@ MARGIN = 0.05
 
 def main() -> None:
     """Prints a row per setting, and fails if any exceeds 5%."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     random = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
     print("| students | documents | outcome | how often |")
@@ -45,11 +39,9 @@ def main() -> None:
             for effect in (None, *EFFECTS)
         ]
         rows.append(_row(documents, None, "retained", retained(random, documents, given.repetitions)))
-    most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / given.repetitions)
     if given.json:
         write_result(given.json, {"repetitions": given.repetitions, "rows": rows})
-    if max(row["share"] for row in rows) > most:
-        sys.exit(f"An outcome is wrong in more than 5% ({most:.1%} allowing for simulation error).")
+    exit_above_level((row["share"] for row in rows), given.repetitions, "An outcome is wrong")
 
 
 def _row(documents: int, effect: float | None, outcome: str, share: float) -> dict[str, Any]:

@@ -11,21 +11,19 @@ problem of its own.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from result_file import write_result
+from simulation import exit_above_level, options
 
+from kdprobe.comparison.samples.at_k import NO_VALUE, majorities
 from kdprobe.stats.crossed import crossed_test
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.permutations.sign_flips import sign_flip_p
-from kdprobe.stats.samples.at_k import majority_at, pass_at
+from kdprobe.stats.samples.at_k import pass_at
 
 PROBLEMS, SAMPLES, SEEDS = (60, 200), (4, 8), 3
 EFFECTS = (0.0, 0.15)
@@ -37,10 +35,7 @@ NAIVE = "answers paired by number"
 
 def main() -> None:
     """Prints a row per setting, and says whether all but the naive test are within 5%."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     random = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
     tests = ("mean accuracy", "pass@k", "maj@k", "strategies of 3 seeds", NAIVE)
@@ -56,11 +51,11 @@ def main() -> None:
                 rows.append({"problems": problems, "samples": samples, "effect": effect, **shares})
                 listed = " | ".join(f"{share:.1%}" for share in shares.values())
                 print(f"| {problems} | {samples} | {effect} | {listed} |", flush=True)
-    most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / given.repetitions)
     if given.json:
         write_result(given.json, {"repetitions": given.repetitions, "rows": rows})
-    if max(row[test] for row in rows for test in tests if test != NAIVE) > most:
-        sys.exit(f"A test rejects in more than 5% ({most:.1%} with the chance of the simulation).")
+    exit_above_level(
+        (row[test] for row in rows for test in tests if test != NAIVE), given.repetitions, "A test rejects"
+    )
 
 
 def p_values(random: np.random.Generator, problems: int, samples: int, effect: float) -> list[float]:
@@ -71,7 +66,7 @@ def p_values(random: np.random.Generator, problems: int, samples: int, effect: f
     counts = [side.sum(axis=1) for side in right]
     n = np.full(problems, samples)
     passed = pass_at(counts[0], n, k) - pass_at(counts[1], n, k)
-    voted = majorities(a, k) - majorities(b, k)
+    voted = majority_at(a, k) - majority_at(b, k)
     seeds = [[(answers(random, difficulty, samples, effect) == 0).mean(axis=1) for _ in range(SEEDS)] for _ in range(2)]
     return [
         sign_flip_p((counts[0] - counts[1]) / samples, samples),
@@ -85,21 +80,20 @@ def p_values(random: np.random.Generator, problems: int, samples: int, effect: f
 def answers(
     random: np.random.Generator, difficulty: NDArray[np.float64], samples: int, effect: float
 ) -> NDArray[np.int64]:
-    """Values `[problem, sample]`: 0 is correct, higher numbers are wrong, and -1 is no value."""
+    """Values `[problem, sample]`: 0 is correct, higher numbers are wrong, and `NO_VALUE` is none."""
     easier = np.clip(difficulty + random.normal(0, effect, len(difficulty)), 0, 1)
     drawn = random.random((len(difficulty), samples))
     values = np.where(drawn < easier[:, None], 0, random.geometric(0.5, drawn.shape).clip(1, WRONG))
-    return np.where(random.random(drawn.shape) < SILENT, -1, values)
+    return np.where(random.random(drawn.shape) < SILENT, NO_VALUE, values)
 
 
-def majorities(values: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def majority_at(values: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """maj@k of each problem."""
-    found = []
-    for row in values.tolist():
-        votes = Counter(row)
-        silent = votes.pop(-1, 0)
-        found.append(majority_at([(count, count * (value == 0)) for value, count in votes.items()], silent)[k - 1])
-    return np.array(found)
+    problems, samples = values.shape
+    of_answers = np.repeat(np.arange(problems), samples)
+    return np.array(
+        [shares[k - 1] for shares in majorities(of_answers, problems, (values == 0).ravel(), values.ravel())]
+    )
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ def at_problems(grouped: ByProblem, right: NDArray[np.bool_], votes: NDArray[np.
     subsets = {k: math.lcm(*(math.comb(size, k) for size in sizes)) for k in ks}
     found = {f"pass@{k}": ProblemValues(pass_at(correct, grouped.answers, k), subsets[k]) for k in ks}
     if votes is not None and max(sizes) <= MOST_ANSWERS:
-        majorities = _majorities(grouped.problems, len(grouped.answers), right, votes)
+        of_problems = majorities(grouped.problems, len(grouped.answers), right, votes)
         for k in ks:
-            values = np.array([shares[k - 1] for shares in majorities])
+            values = np.array([shares[k - 1] for shares in of_problems])
             # A tie among t values counts 1 / t.
             found[f"maj@{k}"] = ProblemValues(values, subsets[k] * math.lcm(*range(1, k + 1)))
     return found
@@ -115,10 +115,17 @@ def at_k_differences(a: AtProblems, b: AtProblems, rows: Sequence[NDArray[np.int
     return found
 
 
-def _majorities(
+def majorities(
     problems: NDArray[np.intp], count: int, right: NDArray[np.bool_], votes: NDArray[np.int64]
 ) -> list[NDArray[np.float64]]:
-    """maj@k of each problem for every k up to its number of answers."""
+    """maj@k of each problem for every k up to its number of answers.
+
+    Args:
+        problems: The index of each answer's problem, `[answer]`.
+        count: Number of problems.
+        right: Whether each answer is correct, `[answer]`.
+        votes: As in `at_problems`.
+    """
     given: list[Counter[int]] = [Counter() for _ in range(count)]
     correct: list[Counter[int]] = [Counter() for _ in range(count)]
     for problem, is_right, vote in zip(problems.tolist(), right.tolist(), votes.tolist(), strict=True):
