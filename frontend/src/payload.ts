@@ -98,8 +98,8 @@ export interface HeadSet {
   /** How many of the random sets cost at least as much. */
   as_large: number;
   p: string;
-  /** Whether p is the smallest that this many random sets can give. */
-  floor: boolean;
+  /** Whether p is at most 5%. */
+  stands_out: boolean;
 }
 
 export interface HeadMeasure {

@@ -45,9 +45,10 @@ def test_sets_have_the_p_of_the_analysis(sweep):
         control = random_control(sweep, kind, -1, 0)
         assert found["student"]["p"] == p_text(control.p)
         assert found["student"]["value"] == control.effect
+        assert found["student"]["stands_out"] is control.stands_out
         assert (found["student"]["heads"], found["student"]["random"]) == (2, 19)
-    assert (solution["top"]["student"]["floor"], solution["top"]["student"]["p"]) == (True, "0.050")
-    assert not solution["diverged"]["student"]["floor"]
+    assert (solution["top"]["student"]["stands_out"], solution["top"]["student"]["p"]) == (True, "0.050")
+    assert not solution["diverged"]["student"]["stands_out"]
     assert value["metric"] == "log_p_gold_value"
     random = sweep.random[..., 1].mean(axis=0)
     assert value["diverged"]["student"]["as_large"] == (random <= -1.0).sum()

@@ -1,8 +1,8 @@
 /** A problem, and what every arm answered. */
 import type { Answers, ShownArm, Teaching } from "../payload";
-import { Answer } from "./Answer";
 import type { Choice } from "./choose";
 import { type Kind, linkTo } from "./link";
+import { Cards, Gold } from "./Shown";
 import { Taught } from "./Taught";
 
 /** More arms than these are folded away, but for the two that are compared. */
@@ -25,12 +25,7 @@ export function Problem({ kind, answers, arms, choice, index, teaching }: Props)
   const pair = [...new Set([choice.a, choice.b])];
   const others = arms.flatMap((_, place) => (pair.includes(place) || !answers.arms[place]?.[index] ? [] : [place]));
   const cards = (places: number[]) => (
-    <div class="cards">
-      {places.map((place) => {
-        const [arm, answer] = [arms[place], answers.arms[place]?.[index]];
-        return arm && answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} teacher={kind === "taught"} /> : null;
-      })}
-    </div>
+    <Cards answers={answers} arms={arms} index={index} places={places} teacher={kind === "taught"} />
   );
   return (
     <section class="problem" aria-label={LABELS[kind]} tabIndex={-1}>
@@ -48,12 +43,7 @@ export function Problem({ kind, answers, arms, choice, index, teaching }: Props)
       <p class="asked" dir="auto">
         {problem.question}
       </p>
-      <p>
-        Gold value{" "}
-        <b>
-          <bdi>{problem.gold}</bdi>
-        </b>
-      </p>
+      <Gold value={problem.gold} />
       {problem.solution === null ? null : (
         <details>
           <summary>Gold solution</summary>

@@ -1,7 +1,7 @@
 /** Next to the answers to a test problem: the teacher's answers to a training problem of the same group. */
 import type { Teaching } from "../payload";
-import { Answer } from "./Answer";
 import { linkTo } from "./link";
+import { Cards, Gold } from "./Shown";
 
 interface Props {
   teaching: Teaching;
@@ -23,18 +23,8 @@ export function Taught({ teaching: { answers, arms }, group }: Props) {
         </a>
       </p>
       <p dir="auto">{problem.question}</p>
-      <p>
-        Gold value{" "}
-        <b>
-          <bdi>{problem.gold}</bdi>
-        </b>
-      </p>
-      <div class="cards">
-        {arms.map((arm, place) => {
-          const answer = answers.arms[place]?.[index];
-          return answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} teacher /> : null;
-        })}
-      </div>
+      <Gold value={problem.gold} />
+      <Cards answers={answers} arms={arms} index={index} places={[...arms.keys()]} teacher />
     </details>
   );
 }

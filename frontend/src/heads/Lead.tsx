@@ -6,8 +6,6 @@ import { intervalOf, isShown, labelOf, leading, written } from "./measures";
 
 /** Of more students than these, only the chosen one has a sentence. */
 const SENTENCES = 4;
-/** As in the tests of the analyses. */
-const SIGNIFICANT = 0.05;
 
 interface Props {
   measure: HeadMeasure;
@@ -61,7 +59,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
 /** Whether the student relies on a head: its loss costs something, and the top heads more than random ones. */
 function standsOut(grid: HeadGrid, index: number, set: HeadSet | undefined): boolean {
   const costs = (grid.value[index] ?? 0) < 0 && (isShown(grid, index) || grid.low[index] === null);
-  return costs && (!set || (1 + set.as_large) / (1 + set.random) <= SIGNIFICANT);
+  return costs && (set?.stands_out ?? true);
 }
 
 /** How many heads it leads. */
@@ -73,7 +71,7 @@ function among({ exact }: HeadGrid): string {
 /** The test against chance. */
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
-  const { heads, random, as_large, p, floor } = set;
+  const { heads, random, as_large, p } = set;
   const those = heads === 1 ? "the head estimated to be most costly" : `the ${heads} heads estimated to be most costly, combined`;
   const compared =
     as_large === 0
@@ -82,7 +80,7 @@ function Tested({ set }: { set: HeadSet | undefined }) {
   return (
     <>
       ; {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
-      {floor ? `, the smallest that ${random} sets can give` : ""})
+      {as_large === 0 ? `, the smallest that ${random} sets can give` : ""})
     </>
   );
 }

@@ -1,44 +1,48 @@
 /** What can be taken along: the config, the answers, and a summary. */
-import type { Answers, Payload, ShownArm } from "../payload";
+import type { Payload } from "../payload";
 import { answerRows, csv } from "./csv";
 import { save } from "./file";
 
-interface TaughtProps {
-  name: string;
-  answers: Answers;
-  arms: ShownArm[];
+interface ButtonProps {
+  what: string;
+  file: string;
+  type: string;
+  /** Makes the content, once it is wanted. */
+  content: () => string;
 }
 
-function Taught({ name, answers, arms }: TaughtProps) {
-  const file = `${name}-teacher-answers.csv`;
+function Button({ what, file, type, content }: ButtonProps) {
   return (
-    <button type="button" class="save" onClick={() => save(file, csv(answerRows(answers, arms)), "text/csv")}>
-      Save the teacher's answers (CSV)
+    <button type="button" class="save" onClick={() => save(file, content(), type)}>
+      Save {what}
     </button>
   );
 }
 
 export function Save({ name, answers, arms, teaching, config, summary }: Payload) {
+  const taught = teaching?.answers;
   return (
     <p class="saves">
       {config ? (
-        <button type="button" class="save" onClick={() => save(`${name}.toml`, config, "application/toml")}>
-          Save the config (TOML)
-        </button>
+        <Button what="the config (TOML)" file={`${name}.toml`} type="application/toml" content={() => config} />
       ) : null}
       {answers ? (
-        <button
-          type="button"
-          class="save"
-          onClick={() => save(`${name}-answers.csv`, csv(answerRows(answers, arms)), "text/csv")}
-        >
-          Save all answers (CSV)
-        </button>
+        <Button
+          what="all answers (CSV)"
+          file={`${name}-answers.csv`}
+          type="text/csv"
+          content={() => csv(answerRows(answers, arms))}
+        />
       ) : null}
-      {teaching?.answers ? <Taught name={name} answers={teaching.answers} arms={teaching.arms} /> : null}
-      <button type="button" class="save" onClick={() => save(`${name}.md`, summary, "text/markdown")}>
-        Save a summary (Markdown)
-      </button>
+      {taught ? (
+        <Button
+          what="the teacher's answers (CSV)"
+          file={`${name}-teacher-answers.csv`}
+          type="text/csv"
+          content={() => csv(answerRows(taught, teaching.arms))}
+        />
+      ) : null}
+      <Button what="a summary (Markdown)" file={`${name}.md`} type="text/markdown" content={() => summary} />
     </p>
   );
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from kdprobe.console.streams import visible
-from kdprobe.stats.p_values import p_text
+from kdprobe.stats.p_values import SIGNIFICANT, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ class HeadSet(TypedDict):
         random: The number of random sets.
         as_large: How many of these cost at least as much.
         p: The share of sets, including this one, that cost at least as much.
-        floor: Whether p is the smallest that this many random sets can give.
+        stands_out: Whether p is at most 5%, as in the analysis's statements.
     """
 
     heads: int
@@ -33,7 +33,7 @@ class HeadSet(TypedDict):
     random: int
     as_large: int
     p: str
-    floor: bool
+    stands_out: bool
 
 
 def set_table(tables: Mapping[str, pd.DataFrame | Path]) -> pd.DataFrame | None:
@@ -66,12 +66,13 @@ def head_sets(frame: pd.DataFrame | None, metric: str, kind: str) -> dict[str, H
         if len(chosen) == 1 and len(random):
             effect = float(chosen["value"].iloc[0])
             as_large = int((random <= effect).sum())
+            p = (1 + as_large) / (1 + len(random))
             found[visible(str(student))] = {
                 "heads": int(chosen["heads"].iloc[0]),
                 "value": effect,
                 "random": len(random),
                 "as_large": as_large,
-                "p": p_text((1 + as_large) / (1 + len(random))),
-                "floor": as_large == 0,
+                "p": p_text(p),
+                "stands_out": p <= SIGNIFICANT,
             }
     return found
