@@ -88,12 +88,24 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
         layer: Where to start.
         attended: What that layer's attention writes, `[copies, position, d_model]`.
     """
-    parts = reading.anatomy
-    before = run.inputs[layer].expand(len(attended), -1, -1)
+    with started_at(reading, run, layer, len(attended)), _answers(reading.anatomy.attentions[layer], attended, run):
+        yield
+
+
+@contextmanager
+def started_at(reading: Reader, run: CleanRun, layer: int, copies: int) -> Iterator[None]:
+    """While the block runs, the model starts at a layer: those below it return what that layer reads.
+
+    Args:
+        reading: The student.
+        run: Its clean pass over the same sequence.
+        layer: Where to start.
+        copies: How many copies of the sequence it reads.
+    """
+    before = run.inputs[layer].expand(copies, -1, -1)
     with ExitStack() as stack:
-        for below in parts.layers[:layer]:
+        for below in reading.anatomy.layers[:layer]:
             stack.enter_context(_answers(below, before, run))
-        stack.enter_context(_answers(parts.attentions[layer], attended, run))
         yield
 
 

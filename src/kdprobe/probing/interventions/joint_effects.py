@@ -1,4 +1,7 @@
-"""Replaces several heads at once, and draws random sets of heads for comparison."""
+"""Replaces several heads at once, and draws random sets of heads for comparison.
+
+A pass for a set starts at the set's lowest layer, because everything below is the same with and without it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import torch
 from torch import Tensor
 
 from kdprobe.console import Progress
-from kdprobe.probing.interventions.forward import Reader
+from kdprobe.probing.interventions.exact_effects import started_at
+from kdprobe.probing.interventions.forward import TARGETS, Reader, clean_run
 from kdprobe.probing.interventions.replacement import Donor
 from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
@@ -45,16 +49,21 @@ def joint_effects(
     for set_index, members in enumerate(sets):
         for layer, head in members:
             chosen[set_index, layer, head] = True
-    effects = []
+    lowest = torch.tensor([min((layer for layer, _ in members), default=layers - 1) for members in sets])
+    # Sets that start at about the same layer share a batch.
+    batches = torch.split(torch.argsort(lowest, stable=True), batch_size)
+    effects = torch.zeros(len(sequences), len(sets), len(TARGETS), dtype=torch.float64)
     for index, sequence in enumerate(sequences):
-        clean = reading.score(sequence)
-        changes = []
-        for batch in torch.split(chosen, batch_size):
-            with _replaced(reading, donor, index, batch.to(clean.device)):
-                changes.append(reading.score(sequence, copies=len(batch)) - clean)
-        effects.append(torch.cat(changes).cpu())
+        run = clean_run(reading, sequence)
+        for batch in batches:
+            start, copies = int(lowest[batch].min()), len(batch)
+            with (
+                started_at(reading, run, start, copies),
+                _replaced(reading, donor, index, chosen[batch].to(run.log_p.device)),
+            ):
+                effects[index, batch] = (reading.score(sequence, copies=copies) - run.log_p).cpu()
         bar.advance(1)
-    return torch.stack(effects)
+    return effects
 
 
 @contextmanager
