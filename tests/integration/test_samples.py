@@ -211,7 +211,7 @@ def test_the_page_says_how_many_samples_there_are(evaluated):
     page = evaluated.page.read_text(encoding="utf-8")
     text = text_of(page)
     assert "tiny: mean accuracy " in text
-    assert "24 answers with 4 samples per problem" in text
+    assert "24 answers, 4 samples per problem" in text
     assert "4 samples per problem, temperature 1.3" in text
     assert "maj@4" in text
     assert "Outcomes and filters are those of the first sample" in text

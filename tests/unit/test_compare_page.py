@@ -27,7 +27,7 @@ def test_with_a_baseline_all_others_are_compared_with_it_and_adjusted_for_that()
 
 def test_the_verdict_speaks_of_the_baseline():
     result = kdprobe.compare({"a": rows(20), "c": rows(21), "d": rows(19)}, baseline="a", progress=False)
-    assert result.verdict == ["No arm differs significantly from a (2 pairs)."]
+    assert result.verdict == ["No arm differs significantly from 'a' (2 pairs)."]
 
 
 def test_a_baseline_must_be_an_arm():

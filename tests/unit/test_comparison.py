@@ -117,20 +117,22 @@ def test_holm_is_within_a_family():
 
 def test_equal_students_do_not_differ_significantly():
     verdict = " ".join(compare(arms()).verdict)
-    same = "teacher scores the same as unprimed (95% interval"
-    assert f"teacher and unprimed do not differ significantly: {same}" in verdict
+    same = "'teacher' scores the same as 'unprimed' (95% interval"
+    assert f"'teacher' and 'unprimed' do not differ significantly: {same}" in verdict
     assert "No distilled student is significantly better" in verdict
 
 
 def test_different_students_differ():
     verdict = " ".join(compare(arms(teacher=38)).verdict)
-    assert "teacher and unprimed differ: teacher scores 45.0 points higher than unprimed (95% interval" in verdict
-    assert "Significantly better than the untrained student: teacher" in verdict
+    assert (
+        "'teacher' and 'unprimed' differ: 'teacher' scores 45.0 points higher than 'unprimed' (95% interval" in verdict
+    )
+    assert "Significantly better than the untrained student: 'teacher'" in verdict
 
 
 def test_a_worse_student_solves_fewer():
     verdict = " ".join(compare(arms(teacher=2)).verdict)
-    assert "differ: teacher scores 45.0 points lower than unprimed (95% interval" in verdict
+    assert "differ: 'teacher' scores 45.0 points lower than 'unprimed' (95% interval" in verdict
     assert "Better than" not in verdict
 
 
@@ -163,20 +165,20 @@ def test_three_seeds_speak_of_strategies():
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
     assert compared.verdict[0].startswith(
-        "The strategies teacher and unprimed differ: students trained with teacher score 44.2 points higher than "
-        "students trained with unprimed (95% interval"
+        "The strategies 'teacher' and 'unprimed' differ: students trained with 'teacher' score 44.2 points higher than "
+        "students trained with 'unprimed' (95% interval"
     )
     assert "generalise to other seeds and problems" in compared.verdict[-1]
 
 
 def test_equal_strategies_are_not_told_apart():
     same = (
-        "do not differ significantly: students trained with teacher score the same as students trained with unprimed "
+        "do not differ significantly: students trained with 'teacher' score the same as students trained with 'unprimed' "
         "(95% interval"
     )
     for correct in ((20, 21, 19), (19, 20, 21)):
         verdict = compare(seeded(3, teacher=correct)).verdict
-        assert verdict[0].startswith(f"The strategies teacher and unprimed {same}")
+        assert verdict[0].startswith(f"The strategies 'teacher' and 'unprimed' {same}")
 
 
 def test_two_seeds_speak_of_students_only():
@@ -221,13 +223,13 @@ def test_what_the_sample_could_have_shown_is_told():
     close = compare(arms(unprimed=20, teacher=24))
     (pair,) = [pair for pair in close.pairs if pair.family == "primed against unprimed"]
     assert pair.detectable is None
-    assert "teacher and unprimed agree on 36 of 40 problems; 4 disagreements are too few" in " ".join(close.verdict)
+    assert "'teacher' and 'unprimed' agree on 36 of 40 problems; 4 disagreements are too few" in " ".join(close.verdict)
     responses = [f"The answer is {7 if index >= 18 else 8}" for index in range(N)]
     wide = compare([arm("unprimed", 20, "unprimed"), arm("teacher", 0, "teacher", responses=responses)])
     assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
     sentences = " ".join(wide.verdict)
     assert "With 38 disagreements on 40 problems, a true difference of less than" in sentences
-    assert "points between teacher and unprimed would be missed more than one time in five." in sentences
+    assert "points between 'teacher' and 'unprimed' would be missed more than one time in five." in sentences
 
 
 def test_without_an_unprimed_arm_nothing_is_said_about_priming():
@@ -260,13 +262,15 @@ def test_without_strategies_all_pairs_are_one_family():
         ("all pairs", "b", "c"),
     ]
     assert len(compared.verdict) == 3
-    assert "The students a and c differ: a scores 82.5 points lower" in compared.verdict[0]
+    assert "The students 'a' and 'c' differ: 'a' scores 82.5 points lower" in compared.verdict[0]
     assert compared.verdict[-1] == "1 other pair does not differ significantly."
     close = compare([arm("a", 5), arm("b", 8), arm("c", 6)])
     assert close.verdict == ["No two of these arms differ significantly (3 pairs)."]
     (single,) = compare([arm("a", 5), arm("b", 8)]).verdict
-    assert single.startswith("The students a and b do not differ significantly: a scores 7.5 points lower than b (95% ")
-    assert "0 problems solved only by a, 3 only by b; p = 0.25)." in single
+    assert single.startswith(
+        "The students 'a' and 'b' do not differ significantly: 'a' scores 7.5 points lower than 'b' (95% "
+    )
+    assert "0 problems solved only by 'a', 3 only by 'b'; p = 0.25)." in single
     assert "there is nothing to compare" in compare([arm("a", 5)]).verdict[0]
 
 

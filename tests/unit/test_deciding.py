@@ -30,7 +30,7 @@ def test_of_many_problems_the_two_with_the_largest_difference_for_the_winner_are
     b = arm("b", [False, False, False, True, True], [-2.0, -4.0, -3.0, -9.0, -0.1])
     found = deciding([a], [b])
     assert found.sentence == (
-        "3 problems were solved only by a, 1 only by b. Of these 3, the two where log p(gold value) differs most:"
+        "3 problems were solved only by 'a', 1 only by 'b'. Of these 3, the two where log p(gold value) differs most:"
     )
     assert [problem.id for problem in found.shown] == ["p1", "p2"]
     assert found.shown[0].gold == "7"
@@ -42,7 +42,7 @@ def test_of_many_problems_the_two_with_the_largest_difference_for_the_winner_are
 
 def test_a_few_problems_are_all_shown():
     found = deciding([arm("a", [True, False, True])], [arm("b", [False, True, True])])
-    assert found.sentence == "1 problem was solved only by a, 1 only by b."
+    assert found.sentence == "1 problem was solved only by 'a', 1 only by 'b'."
     assert [problem.id for problem in found.shown] == ["p0", "p1"]
 
 
@@ -57,7 +57,7 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding([arms["a@0"], arms["a@1"]], [arms["b@0"], arms["b@1"]])
     assert found.sentence == (
-        "3 problems were solved in more seeds by a, 1 in more seeds by b. Of these 3, the two where the "
+        "3 problems were solved in more seeds by 'a', 1 in more seeds by 'b'. Of these 3, the two where the "
         "numbers of seeds differ most:"
     )
     assert found.shown[0].id == "p0"

@@ -151,7 +151,9 @@ def test_a_difference_in_few_templates_is_not_shown_for_others():
 
 def test_a_difference_in_many_templates_also_holds_for_others():
     answer = by_template(np.arange(80) % 8 < 4, 10)
-    assert answer.by_template.startswith("It also holds by template (10 templates: 95% CI ")
+    assert answer.by_template.startswith(
+        "It also holds with templates, not problems, as the sample (10 templates: 95% CI "
+    )
     assert answer.by_template.endswith("unadjusted p = 0.002), so it generalises to other templates like these.")
 
 

@@ -113,7 +113,9 @@ def test_the_verdict_names_the_arm_and_its_traces():
     sentences = [sentence for sentence in compared(experiment(lambda _: planted)).verdict if "traces" in sentence]
     points = 100 * sum("I think" in answer for answer in planted) / N
     expected = f"hedging +{points:.1f} points, quote +{points:.1f} points"
-    assert sentences == [f"Answers of teacher show traces of priming more often than those of unprimed: {expected}."]
+    assert sentences == [
+        f"Answers of 'teacher' show traces of priming more often than those of 'unprimed': {expected}."
+    ]
     assert not any("traces" in sentence for sentence in compared(experiment(lambda _: answers())).verdict)
 
 

@@ -164,7 +164,7 @@ def test_a_run_as_baseline_is_compared_arm_by_arm():
     # Adjusted for two tests, those that were made.
     assert compared.pairs[0].p_holm == pytest.approx(2 * compared.pairs[0].test.p)
     same = compare([*arms[:2], arm("b/plain", np.arange(40) < 20), arms[3]], {"robust": ROBUST}, baseline="a")
-    assert same.verdict == ["No arm differs significantly from its counterpart in a (2 pairs)."]
+    assert same.verdict == ["No arm differs significantly from its counterpart in 'a' (2 pairs)."]
 
 
 def test_arms_of_two_runs_are_paired_by_strategy_and_never_across_roles():

@@ -27,7 +27,7 @@ def simulation():
 
 
 def shows(*counts, n=50):
-    """One student that shows it at the first so many problems, and one at the next so many."""
+    """One student that shows it on the first `counts[0]` problems, and one that does on the next `counts[1]`."""
     first, second = counts
     rows = np.arange(n)
     return rows[None] < first, (rows[None] >= first) & (rows[None] < first + second)

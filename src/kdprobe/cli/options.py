@@ -81,7 +81,8 @@ def full_option(function: Any) -> Any:
         "--full",
         is_flag=True,
         help="Add the remaining strategies of the response-priming paper, train at least three seeds of "
-        "each, run all analyses, and evaluate the retention task basics_kdprobe unless the config has one.",
+        "each, run all analyses, and evaluate the retention task basics_kdprobe unless the config "
+        "already has a retention task.",
     )(function)
 
 
@@ -112,8 +113,8 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="An arm to compare all others with, instead of comparing all pairs; or a run, whose arms are compared "
-        "with those of the same strategies in other runs.",
+        help="Compare every other arm with this one, instead of comparing all pairs; if it is a run, compare its arms "
+        "with those of the same strategies in the other runs.",
     )(function)
 
 
@@ -175,7 +176,7 @@ def tasks_options(function: Any) -> Any:
     examples = click.option(
         "--num-fewshot",
         type=click.IntRange(0, 1000),
-        help="Number of examples in the prompt, for tasks other than kdprobe's forms of GSM8K.",
+        help="Number of examples in the prompt, for tasks other than kdprobe's variants of GSM8K.",
     )
     return task(folder(examples(function)))
 

@@ -173,14 +173,14 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
     if unclosed := over({name: score.unclosed_thinking for name, score in scores.items()}):
         action = "Generate with a larger budget; thinking is never read as the answer, so these count as wrong."
-        findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
+        findings.append(Finding("unclosed-thinking", f"Answers in which thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
         action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
         findings.append(Finding("run-on", f"Answers that run on into another problem: {runs_on}.", action))
     if same := ", ".join(name for name, score in scores.items() if score.identical_samples):
         action = (
-            "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, one answer "
-            "is enough."
+            "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
+            "samples are the same, and one is enough."
         )
         findings.append(Finding("identical-samples", f"All answers to a problem are the same text: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:

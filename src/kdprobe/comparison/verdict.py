@@ -43,7 +43,7 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
     if not different:
         every = pairs[0].family == ALL_PAIRS
         alone = len({pair.b for pair in pairs}) == 1
-        base = pairs[0].b if alone else f"its counterpart in {pairs[0].family.removeprefix(AGAINST)}"
+        base = repr(pairs[0].b) if alone else f"its counterpart in {pairs[0].family.removeprefix(AGAINST)!r}"
         none = "No two of these arms differ significantly" if every else f"No arm differs significantly from {base}"
         return [f"{none} ({equal} pairs).", *few]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
@@ -84,7 +84,7 @@ def _gains(pairs: Sequence[Pair]) -> list[str]:
     if not better:
         return ["No distilled student is significantly better than the untrained one."]
     worst = max(pair.p_holm for pair in better)
-    names = ", ".join(pair.a for pair in better)
+    names = ", ".join(repr(pair.a) for pair in better)
     return [f"Significantly better than the untrained student: {names} (Holm-adjusted p at most {p_text(worst)})."]
 
 
@@ -107,12 +107,12 @@ def _strategy_sentence(pair: StrategyPair) -> str:
         )
     if pair.significant:
         return (
-            f"The strategies {pair.a} and {pair.b} differ: students trained with {pair.a} score {difference} students "
-            f"trained with {pair.b}{in_mean(pair.samples)} ({measured})."
+            f"The strategies {pair.a!r} and {pair.b!r} differ: students trained with {pair.a!r} score {difference} "
+            f"students trained with {pair.b!r}{in_mean(pair.samples)} ({measured})."
         )
     return (
-        f"The strategies {pair.a} and {pair.b} do not differ significantly: students trained with {pair.a} score "
-        f"{difference} students trained with {pair.b}{in_mean(pair.samples)} ({measured})."
+        f"The strategies {pair.a!r} and {pair.b!r} do not differ significantly: students trained with {pair.a!r} score "
+        f"{difference} students trained with {pair.b!r}{in_mean(pair.samples)} ({measured})."
     )
 
 
@@ -122,7 +122,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     missed = [pair for pair in primed if not pair.significant]
     sentences = [_could_show(pair) for pair in missed]
     if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
-        intervals = "; ".join(f"{pair.a} minus {pair.b}: {_over_groups(test)}" for pair, test in clustered)
+        intervals = "; ".join(f"{pair.a!r} minus {pair.b!r}: {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
             f"These results are conditional on the {clustered[0][1].groups} templates the problems come from. "
             f"Clustered by template (95% intervals): {intervals}."
@@ -136,11 +136,12 @@ def _could_show(pair: Pair) -> str:
     if pair.detectable is None:
         few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
         alike = "have the same accuracy" if is_several(pair.samples) else "agree"
-        agree = f"{pair.a} and {pair.b} {alike} on {test.n - split} of {test.n} problems"
+        agree = f"{pair.a!r} and {pair.b!r} {alike} on {test.n - split} of {test.n} problems"
         return f"{agree}; {few} too few to detect a difference."
     return (
         f"With {split} disagreements on {test.n} problems, a true difference of less than "
-        f"{pair.detectable * 100:.1f} points between {pair.a} and {pair.b} would be missed more than one time in five."
+        f"{pair.detectable * 100:.1f} points between {pair.a!r} and {pair.b!r} would be missed more than one time in "
+        "five."
     )
 
 
@@ -166,11 +167,11 @@ def _sentence(pair: Pair) -> str:
     kind = "differ" if pair.significant else "do not differ significantly"
     problems = counted(test.only_a, "problem")
     if is_several(pair.samples):
-        counts = f"{pair.a} is better on {problems}, {pair.b} on {test.only_b}"
+        counts = f"{pair.a!r} is better on {problems}, {pair.b!r} on {test.only_b}"
     else:
-        counts = f"{problems} solved only by {pair.a}, {test.only_b} only by {pair.b}"
+        counts = f"{problems} solved only by {pair.a!r}, {test.only_b} only by {pair.b!r}"
     sentence = (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} {pair.b}"
+        f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} scores {_points_text(test.difference)} {pair.b!r}"
         f"{in_mean(pair.samples)} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{counts}; p = {p_text(pair.p_holm)})."
     )

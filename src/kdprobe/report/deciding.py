@@ -128,7 +128,7 @@ def _sentence(
     sampled = any(answer["others"] for each in split for side in each.sides for answer in side)
     how = "more often" if sampled else "only" if seeds == [1, 1] else "in more seeds"
     by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
-    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a}, {by[1]} {how} by {b}."
+    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a!r}, {by[1]} {how} by {b!r}."
     if few:
         return counts
     known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)

@@ -81,7 +81,7 @@ def _accuracy(score: ArmScore) -> str:
         uneven = "up to " if score.n < score.samples * score.problems else ""
         return (
             f"{score.name}: mean accuracy {percent(score.accuracy)} (95% CI {percent_interval(score.interval)}), "
-            f"{counted(score.n, 'answer')} with {uneven}{score.samples} samples per problem."
+            f"{counted(score.n, 'answer')}, {uneven}{score.samples} samples per problem."
         )
     solved = f"{score.correct} of {counted(score.n, 'problem')}"
     return f"{score.name} solves {solved}: {percent(score.accuracy)} (95% CI {percent_interval(score.interval)})."
@@ -145,12 +145,12 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     shown = over.p < SIGNIFICANT
     if pair.significant and shown:
         return (
-            f"It also holds by template ({over.groups} templates: {measured}), so it generalises to other templates "
-            "like these."
+            f"It also holds with templates, not problems, as the sample ({over.groups} templates: {measured}), so it "
+            "generalises to other templates like these."
         )
     if not pair.significant:
         found = "it is significant" if shown else "it is not significant either"
-        return f"By template ({over.groups} templates: {measured}), {found}."
+        return f"With templates, not problems, as the sample ({over.groups} templates: {measured}), {found}."
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
     few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)

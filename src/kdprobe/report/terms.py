@@ -59,7 +59,7 @@ COMPARISON = {
     ),
     "p": Term(
         "p, significant",
-        "How probable a difference at least this large would be if both were equally good. Below 0.05, after Holm's "
+        "How likely a difference at least this large would be if both were equally good. Below 0.05, after Holm's "
         "adjustment, the difference is called significant.",
     ),
     "mcnemar": Term(
@@ -130,12 +130,13 @@ HEADS = {
     "kl": Term(
         "KL(p || q)",
         "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much less "
-        "likely q finds the text that p writes, on average. 0 if both are the same.",
+        "probability q gives, on average, to text that p writes. 0 if both are the same.",
     ),
     "random-sets": Term(
         "p against random sets",
-        "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
-        "chosen one, that cost at least as much. It cannot be below 1 / (sets + 1): 0.05 with 19 sets.",
+        "Random sets of the same number of heads are replaced in the same way. p is the share of all sets, the chosen "
+        "one included, whose replacement lowers log p(gold solution) at least as much. It cannot be below "
+        "1 / (sets + 1): 0.05 with 19 sets.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."

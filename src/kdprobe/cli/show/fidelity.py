@@ -27,8 +27,8 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
     )  # fmt: skip
     borders = (1e-6, 1e-4, 1e-2)
     masses = new_table(
-        "The teacher's probability mass in its top k, and the share of positions where less than each threshold is "
-        "outside",
+        "The teacher's probability mass in its top k, and the share of positions where the mass outside the top k is "
+        "below each threshold",
         "strategy", "T", "in the top k", "truncation KL", *(f"<{border:g}" for border in borders),
     )  # fmt: skip
     for strategy, figures in fidelity.items():

@@ -43,7 +43,7 @@ def leak_sentences(audit: LeakAudit | None) -> list[str]:
             found.setdefault((rate.name, rate.against), []).append(points)
     answers = "First answers" if audit and audit.only_first else "Answers"
     return [
-        f"{answers} of {name} show traces of priming more often than those of {against}: {', '.join(points)}."
+        f"{answers} of {name!r} show traces of priming more often than those of {against!r}: {', '.join(points)}."
         for (name, against), points in found.items()
     ]
 

@@ -68,7 +68,7 @@ class Found(NamedTuple):
 
     Attributes:
         phrase: The phrase, in lower case.
-        excerpt: What stands around it.
+        excerpt: The phrase with the words around it.
     """
 
     phrase: str
@@ -98,7 +98,7 @@ def find_phrases(answer: str, question: str = "") -> dict[Kind, Found]:
 
 
 def excerpt(text: str, start: int, end: int) -> str:
-    """What stands around a place in a text, on a single line."""
+    """The words around a position in a text, on a single line."""
     first, last = max(0, start - _AROUND), end + _AROUND
     inner = " ".join(text[first:last].split())
     return f"{'…' if first else ''}{inner}{'…' if last < len(text) else ''}"

@@ -17,7 +17,7 @@ class Example:
     Attributes:
         arm: The student that wrote it.
         problem: The problem's id, or its question or row if there are no ids.
-        text: The phrase and what stands around it.
+        text: The phrase with the words around it.
     """
 
     arm: str

@@ -30,30 +30,33 @@ def _retained(task: str, changes: Sequence[TaskChange]) -> str:
     first = changes[0]
     least = min(changes, key=lambda change: change.test.low)
     return (
-        f"Students that retained their score on {task}, compared with {first.b} on {first.test.n} documents, with a "
-        f"margin of {margin_text(first)}: {_names(changes)} (one-sided 95% lower bounds of the change: "
+        f"Students whose score on {task} stayed within a margin of {margin_text(first)} of that of {first.b!r} on "
+        f"{first.test.n} documents: {_names(changes)} (one-sided 95% lower bounds of the change: "
         f"{amount(least.test.low, first.unit)} or higher)."
     )
 
 
 def _lost(task: str, changes: Sequence[TaskChange]) -> str:
     listed = "; ".join(
-        f"{change.a} {amount(change.change, change.unit)} (one-sided 95% upper bound "
+        f"{change.a!r} {amount(change.change, change.unit)} (one-sided 95% upper bound "
         f"{amount(change.test.high, change.unit)}, Holm-adjusted p = {p_text(change.p_holm or 0.0)})"
         for change in changes
     )
-    return f"Lost on {task}, compared with {changes[0].b} on {changes[0].test.n} documents: {listed}."
+    return (
+        f"Students whose score on {task} fell below that of {changes[0].b!r} on {changes[0].test.n} documents: "
+        f"{listed}."
+    )
 
 
 def _not_shown(task: str, changes: Sequence[TaskChange]) -> str:
     listed = "; ".join(
-        f"{change.a} {amount(change.change, change.unit)} ({amount(change.test.low, change.unit)} to "
+        f"{change.a!r} {amount(change.change, change.unit)} ({amount(change.test.low, change.unit)} to "
         f"{amount(change.test.high, change.unit)}, both bounds one-sided 95%)"
         for change in changes
     )
     return (
-        f"Neither retention nor a loss is shown on {task}, with a margin of {margin_text(changes[0])} and "
-        f"{changes[0].test.n} documents: {listed}."
+        f"On {task} ({changes[0].test.n} documents, margin {margin_text(changes[0])}), neither retention nor a loss "
+        f"was shown: {listed}."
     )
 
 
@@ -63,7 +66,7 @@ def margin_text(change: TaskChange) -> str:
 
 
 def _names(changes: Sequence[TaskChange]) -> str:
-    return ", ".join(change.a for change in changes)
+    return ", ".join(repr(change.a) for change in changes)
 
 
 _SENTENCES = {"retained": _retained, "lost": _lost, "not shown": _not_shown}

@@ -80,6 +80,6 @@ def _refuse_other_of_the_name(name: str, provider: Provider, folders: Sequence[P
     if name in TASKS or is_lm_evals(name):
         owner = "kdprobe" if name in TASKS else "lm-eval"
         raise UsageError(
-            f"The task {name!r} from {provider.source} has the name of one of {owner}'s own tasks.",
+            f"The task {name!r} from {provider.source} has the same name as one of {owner}'s own tasks.",
             f"Set {block} to use {owner}'s task.",
         )

@@ -24,7 +24,7 @@ from kdprobe.probing.interventions.tables import effect_table, joined, set_table
 from kdprobe.students.sequence import ProblemSequence
 
 _WORSE: Sign = -1
-"""Heads whose removal costs most come first."""
+"""Heads whose ablation lowers log p most come first."""
 
 
 class AblationAnalysis:

@@ -23,18 +23,18 @@ Controls = Mapping[str, Mapping[str, Control]]
 def ablation_statements(
     sweeps: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
 ) -> list[str]:
-    """How it was done, and for each student the heads whose ablation costs most, with the random control."""
+    """How it was done, and for each student the heads whose ablation lowers log p most, with the random control."""
     problems = len(next(iter(sweeps.values())).exact)
     replaced = "its mean output over the problems" if options.replacement == "mean" else "zero"
     how = (
-        f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over "
+        f"A head is replaced by {replaced}; its effect is the mean change in log p(gold solution) over "
         f"{counted(problems, 'problem')}. All heads are screened with a gradient-based estimate. "
         f"{_computed_exactly(sweeps, options)}"
     )
     sentences = [how]
     for name, sweep in sweeps.items():
         top = f"The top {counted(controls[name]['top'].heads, 'head')}: {controls[name]['top'].sentence()}"
-        sentences.append(f"{name}: {_costly(sweep, seed)} {top}")
+        sentences.append(f"{name}: {_lowest(sweep, seed)} {top}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
             heads = "; ".join(head_label(*head) for head in moved[:_NAMED]) + ("; ..." if len(moved) > _NAMED else "")
@@ -48,9 +48,7 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     if options.exact == "all":
         return "The effects of all heads are computed exactly."
     one = options.exact == 1
-    top = (
-        f"the {'head' if one else f'{options.exact} heads'} that {'is' if one else 'are'} most costly by this estimate"
-    )
+    top = f"the {'head' if one else f'{options.exact} heads'} whose ablation lowers log p most by that estimate"
     also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
     if not also:
         return f"The effects of {top} are computed exactly. These were selected on the same problems."
@@ -63,7 +61,7 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
 
 
 def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
-    """Each student's exact effects, the most costly head first, and each set with its random control."""
+    """Each student's exact effects, lowest first, and each set with its random control."""
     return {
         "students": {
             name: {
@@ -79,23 +77,23 @@ def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[st
     }
 
 
-def _costly(sweep: Sweep, seed: int) -> str:
-    """The heads whose ablation costs most, if their intervals exclude 0."""
+def _lowest(sweep: Sweep, seed: int) -> str:
+    """The heads whose ablation lowers log p most, if their intervals exclude 0."""
     effects = means_over_problems(sweep.exact[..., 0], seed)
     has_interval = np.isfinite(effects.high)
-    costs = np.where(has_interval, effects.high, effects.value) < 0
+    below = np.where(has_interval, effects.high, effects.value) < 0
     one = len(sweep.heads) == 1
-    costly = [index for index in np.argsort(effects.value)[:_NAMED] if costs[index]]
-    if not costly:
+    lowest = [index for index in np.argsort(effects.value)[:_NAMED] if below[index]]
+    if not lowest:
         if one:
-            return "the cost of the head measured exactly is not significantly above 0."
-        return f"none of the {len(sweep.heads)} heads measured exactly has a cost significantly above 0."
+            return "the effect of the head measured exactly is not significantly below 0."
+        return f"none of the {len(sweep.heads)} heads measured exactly has an effect significantly below 0."
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")
-        for index in costly
+        for index in lowest
     )
     if one:
-        return f"the head measured exactly is {listed}."
-    most = f"the most costly to ablate {'is' if len(costly) == 1 else 'are'}"
-    return f"of the {len(sweep.heads)} heads measured exactly, {most} {listed}."
+        return f"ablating the head measured exactly lowers log p: {listed}."
+    most = f"ablating {'this one' if len(lowest) == 1 else 'these'} lowers log p most"
+    return f"of the {len(sweep.heads)} heads measured exactly, {most}: {listed}."
