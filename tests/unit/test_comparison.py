@@ -173,8 +173,8 @@ def test_three_seeds_speak_of_strategies():
 
 def test_equal_strategies_are_not_told_apart():
     same = (
-        "do not differ significantly: students trained with 'teacher' score the same as students trained with 'unprimed' "
-        "(95% interval"
+        "do not differ significantly: students trained with 'teacher' score the same as students trained with "
+        "'unprimed' (95% interval"
     )
     for correct in ((20, 21, 19), (19, 20, 21)):
         verdict = compare(seeded(3, teacher=correct)).verdict
