@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -105,3 +106,13 @@ def test_numbers_of_answers_whose_common_multiple_no_float_holds_are_tested():
 def test_a_sign_flip_test_without_a_small_denominator_enumerates_few_patterns():
     differences = np.array([0.3, 0.1, 0.25, 0.125, -0.01])
     assert sign_flip_p(differences, 2**60) == sign_flip_p(differences, 1000) == 4 / 32
+
+
+def test_a_few_large_differences_without_a_common_divisor_build_no_large_arrays():
+    differences = np.array([20_000_003, -10_000_019, 7])
+    tracemalloc.start()
+    p = sign_flip_p(differences)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert p == 6 / 8
+    assert peak < 10**6

@@ -19,6 +19,8 @@ _MANY = 2_000
 """Number of differences from which on a sum with random signs is normal to all digits that matter."""
 _MOST_ADDITIONS = 10**8
 """Additions up to which a distribution is built up; it takes a tenth of a second."""
+_MOST_UNITS = 2 * 10**6
+"""The largest sum up to which a distribution is built up, in units of its differences; it takes 100 MB."""
 _LARGEST = 2**40
 """The largest denominator in whose units differences are counted; more would be beyond the precision of floats."""
 _ROUNDING = 1e-9
@@ -44,7 +46,8 @@ def sign_flip_p(differences: NDArray[Any], denominator: int = 1) -> float:
     if denominator <= _LARGEST:
         steps = np.rint(values * denominator).astype(np.int64)
         steps //= np.gcd.reduce(steps)
-        if len(steps) * int(np.abs(steps).sum()) <= _MOST_ADDITIONS:
+        units = int(np.abs(steps).sum())
+        if units <= _MOST_UNITS and len(steps) * units <= _MOST_ADDITIONS:
             return _exact(steps)
     observed = abs(float(values.sum()))
     if len(values) > _MANY:
