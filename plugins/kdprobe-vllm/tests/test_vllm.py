@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import kdprobe
@@ -101,7 +102,8 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
     assert "a: merged for vLLM, because its log-probabilities as a LoRA request are" in capsys.readouterr().err
-    right = expected_numbers(Student("a", resolve(str(model)), adapters / "a"), "float32", SharedModels())
+    student_a = Student("a", resolve(str(model)), adapters / "a")
+    right = expected_numbers(student_a, "float32", SharedModels(), effect=True)
     assert right.effect > 0.01
     assert mean_difference(log_probabilities(engine._running, right.ids, None), right.log_p) < 1e-3
     assert student.score([Passage("p", right.ids[:5], right.ids[5:])])[0].log_p == pytest.approx(
@@ -241,6 +243,45 @@ def test_the_command_line_prints_nothing_but_results(model, tmp_path):
     assert row["n"] == 4
     assert row["engine"].startswith("vllm ")
     assert not list(Path(tmp_path).glob("*.log"))
+
+
+STARTED = """
+import sys, time
+from kdprobe.models import load_model, resolve
+from kdprobe.students import Student
+from kdprobe.testing import host_with
+
+class Bases:
+    def merged(self, record, adapter, *, dtype):
+        return load_model(record, dtype=dtype)
+
+if __name__ == "__main__":
+    engine = host_with("kdprobe_vllm").create("engines", "vllm", {"kv_cache_gib": 0.5})
+    engine.load(Student("base", resolve(sys.argv[1])), dtype="float32", bases=Bases())
+    print("started", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_its_processes_end_when_kdprobe_is_killed(model, tmp_path):
+    script = tmp_path / "started.py"
+    script.write_text(STARTED, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, script, model], stdout=subprocess.PIPE, text=True, env=environment
+    ) as kdprobe_:
+        try:
+            assert kdprobe_.stdout.readline() == "started\n"
+            started = psutil.Process(kdprobe_.pid).children(recursive=True)
+            assert len(started) > 1
+        finally:
+            kdprobe_.kill()
+    # Whoever collects orphans may be slow to.
+    _, left = psutil.wait_procs(started, timeout=60)
+    running = [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    for process in running:
+        process.kill()
+    assert not running
 
 
 def test_an_experiment_runs_with_it(model, tmp_path):

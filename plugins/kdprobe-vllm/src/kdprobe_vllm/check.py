@@ -6,11 +6,11 @@ scores of a student. So every student is compared with the merged model before a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from kdprobe.models import Dtype, LoadedModel, load_model, merge, only_adds, prompt_ids
+from kdprobe.models import Dtype, LoadedModel, load_model, merge, prompt_ids
 from kdprobe.students import Student
 
 _QUESTION = "Tom has 3 apples and buys 4 more. He gives half of them to Ann. How many apples does he have left?"
@@ -27,37 +27,45 @@ class Expected:
         loaded: The student, merged.
         ids: The tokens of a short conversation.
         log_p: Log-probability of each token but the first, given those before it, in nats.
-        effect: Mean difference from the base, in nats per token; `None` if there is no adapter beside the base.
+        effect: Mean difference from the base, in nats per token; NaN unless it was asked for.
     """
 
     loaded: LoadedModel
     ids: list[int]
     log_p: list[float]
-    effect: float | None
+    effect: float
 
 
-def expected_numbers(student: Student, dtype: Dtype, bases: Any) -> Expected:
+def expected_numbers(student: Student, dtype: Dtype, bases: Any, *, effect: bool = False) -> Expected:
     """Has transformers read a short conversation; on a machine with GPUs on the CPU, because vLLM takes their memory.
+
+    Args:
+        student: The student.
+        dtype: Data type of the weights.
+        bases: Models that this process has loaded.
+        effect: Whether the student's adapter, which must be a plain LoRA, is also compared with the base.
 
     Raises:
         KdprobeError: The base cannot be loaded, or the adapter does not fit it.
     """
+    base = _base(student, dtype, bases)
+    tokenizer = student.load_tokenizer()
+    ids = prompt_ids(tokenizer, [{"role": "user", "content": _QUESTION}])
+    ids = [*ids, *tokenizer.encode(_ANSWER, add_special_tokens=False)]
+    # Before merging, which consumes the base.
+    of_base = _log_p(base, ids) if effect else None
+    merged = merge(base, student.adapter) if student.adapter else base
+    log_p = _log_p(merged, ids)
+    return Expected(merged, ids, log_p, mean_difference(of_base, log_p) if of_base else math.nan)
+
+
+def _base(student: Student, dtype: Dtype, bases: Any) -> LoadedModel:
     import torch
 
-    def loaded(adapter: Path | None) -> LoadedModel:
-        if not torch.cuda.is_available():
-            model: LoadedModel = bases.merged(student.base, adapter, dtype=dtype)
-            return model
-        base = load_model(student.base, dtype=dtype, device="cpu")
-        return merge(base, adapter) if adapter else base
-
-    merged = loaded(student.adapter)
-    ids = prompt_ids(merged.tokenizer, [{"role": "user", "content": _QUESTION}])
-    ids = [*ids, *merged.tokenizer.encode(_ANSWER, add_special_tokens=False)]
-    log_p = _log_p(merged, ids)
-    if student.adapter is None or not only_adds(student.adapter):
-        return Expected(merged, ids, log_p, None)
-    return Expected(merged, ids, log_p, mean_difference(_log_p(loaded(None), ids), log_p))
+    if torch.cuda.is_available():
+        return load_model(student.base, dtype=dtype, device="cpu")
+    shared: LoadedModel = bases.merged(student.base, None, dtype=dtype)
+    return shared
 
 
 def mean_difference(first: list[float], second: list[float]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdprobe import KdprobeError, UsageError
 from kdprobe.console import note
-from kdprobe.models import Dtype, model_folder, quiet
+from kdprobe.models import Dtype, model_folder, only_adds, quiet
 from kdprobe.students import Student
 from kdprobe_vllm.check import ALLOWED, Expected, expected_numbers, mean_difference
 from kdprobe_vllm.lora import NO_LORA, LoraNeeds, lora_needs
@@ -44,19 +44,21 @@ class VllmEngine:
             UsageError: LoRA requests are demanded, and would not give the student's numbers.
             KdprobeError: vLLM does not start, or its numbers are not the model's.
         """
-        expected = expected_numbers(student, dtype, bases)
         base, tokenizer = model_folder(student.base), student.reader[1] or model_folder(student.base)
         if student.adapter is None:
+            expected = expected_numbers(student, dtype, bases)
             return self._whole(student, expected, self._start(base, tokenizer, dtype, NO_LORA))
-        if self._options.adapters != "merged":
-            running, reason = self._beside_base(student.adapter, expected, base, dtype)
-            if running is not None:
-                return VllmStudent(running, expected.loaded, student.adapter, self._options)
-            if self._options.adapters == "lora":
-                raise UsageError(
-                    f"The adapter of {student.name!r} cannot be a LoRA request to vLLM: {reason}.",
-                    "Set adapters to auto or merged.",
-                )
+        needs = self._request_needs(student.adapter)
+        expected = expected_numbers(student, dtype, bases, effect=isinstance(needs, LoraNeeds))
+        running, reason = self._beside_base(student.adapter, needs, expected, base, dtype)
+        if running is not None:
+            return VllmStudent(running, expected.loaded, student.adapter, self._options)
+        if self._options.adapters == "lora":
+            raise UsageError(
+                f"The adapter of {student.name!r} cannot be a LoRA request to vLLM: {reason}.",
+                "Set adapters to auto or merged.",
+            )
+        if self._options.adapters == "auto":
             note(f"{student.name}: merged for vLLM, because {reason}.")
         self.close()
         self._merged = tempfile.TemporaryDirectory(prefix="kdprobe-vllm-")
@@ -85,17 +87,23 @@ class VllmEngine:
         self._running = Running(weights, tokenizer, dtype=dtype, needs=needs, options=self._options)
         return self._running
 
-    def _beside_base(self, adapter: Path, expected: Expected, base: Path, dtype: Dtype) -> tuple[Running | None, str]:
+    def _request_needs(self, adapter: Path) -> LoraNeeds | str:
+        """What a LoRA request needs, or why the adapter cannot be one, as the end of a sentence."""
+        if self._options.adapters == "merged":
+            return "the options say so"
+        return lora_needs(adapter) if only_adds(adapter) else "it is not a plain LoRA"
+
+    def _beside_base(
+        self, adapter: Path, needs: LoraNeeds | str, expected: Expected, base: Path, dtype: Dtype
+    ) -> tuple[Running | None, str]:
         """The running base, if LoRA requests give the student's numbers; else why not, as the end of a sentence."""
-        if expected.effect is None:
-            return None, "it is not a plain LoRA"
-        needs = lora_needs(adapter)
         if isinstance(needs, str):
             return None, needs
         running = self._start(base, base, dtype, needs)
         try:
             found = log_probabilities(running, expected.ids, adapter)
         except KdprobeError as error:
+            running.forget_failure()
             return None, f"vLLM refuses it ({error.message.removeprefix('vLLM failed: ').rstrip('.')})"
         distance = mean_difference(found, expected.log_p)
         # Numbers of the base must never pass for those of the student.

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdprobe import KdprobeError
 from kdprobe.models import Dtype
+from kdprobe_vllm.lifetime import KDPROBE
 from kdprobe_vllm.lora import LoraNeeds
 from kdprobe_vllm.options import VllmOptions
 
@@ -48,7 +49,7 @@ class Running:
     def __init__(self, weights: Path, tokenizer: Path, *, dtype: Dtype, needs: LoraNeeds, options: VllmOptions) -> None:
         self.weights, self.dtype, self.needs = weights, dtype, needs
         self._adapters: dict[Path, Any] = {}
-        self._failed = False
+        self._log_is_named = False
         with tempfile.NamedTemporaryFile(prefix="kdprobe-vllm-", suffix=".log", delete=False) as file:
             self._log = Path(file.name)
         with self._explained("vLLM did not start", _IN_SCRIPTS), _environment(), _output_to(self._log):
@@ -92,8 +93,12 @@ class Running:
             core.shutdown()
         del self._llm
         gc.collect()
-        if not self._failed:
+        if not self._log_is_named:
             self._log.unlink(missing_ok=True)
+
+    def forget_failure(self) -> None:
+        """Has `close` delete the log after a failure that is not shown, and so does not name it."""
+        self._log_is_named = False
 
     def _request(self, adapter: Path) -> Any:
         from vllm.lora.request import LoRARequest
@@ -111,7 +116,7 @@ class Running:
         except KdprobeError:
             raise
         except Exception as error:
-            self._failed = True
+            self._log_is_named = True
             causes = _CAUSE.findall(self._log.read_text(encoding="utf-8", errors="replace"))
             cause = next((line for line in causes if "Engine core initialization failed" not in line), str(error))
             raise KdprobeError(
@@ -125,6 +130,10 @@ def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, optio
     from vllm import LLM
 
     on_cpu = not torch.cuda.is_available()
+    if not on_cpu:
+        # vLLM takes a share of the memory that is free when it starts.
+        gc.collect()
+        torch.cuda.empty_cache()
     cache = options.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
     adapters: dict[str, Any] = {}
     if needs.rank:
@@ -156,11 +165,11 @@ def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, optio
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """The environment in which vLLM's processes start, without what the user has set already."""
+    """The environment in which vLLM's processes start; what the user has set already mostly stays."""
     import torch
 
-    wanted = {**_ENVIRONMENT, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    added = {name: value for name, value in wanted.items() if name not in os.environ or name == "OMP_NUM_THREADS"}
+    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    added |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), KDPROBE: str(os.getpid())}
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
