@@ -211,8 +211,7 @@ _WRITTEN = {
     "KL": "kl",
     "templates": "template",
     "Attention entropy": "entropy",
-    '"moved"': "moved",
-    '"Moved"': "moved",
+    **dict.fromkeys(('"moved"', '"Moved"'), "moved"),
 }
 """How terms are written in sentences."""
 _SPLIT = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, _WRITTEN))})(?!\w)")
