@@ -104,7 +104,7 @@ function exactNote(exact: boolean[], top: number | undefined, diverged: number |
   const rest = exact.length - count;
   const chosen =
     top && diverged && count <= top + diverged
-      ? `: the ${top} estimated to be most costly to ablate and the ${diverged} whose attention diverged most from the first student's`
+      ? `: the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from the first student's`
       : "";
   const run = `computed exactly${chosen}.${chosen ? " They were selected on the same problems." : ""}`;
   if (!rest) return `All ${count} heads were ${run}`;

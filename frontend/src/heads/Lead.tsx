@@ -28,6 +28,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
         const grid = measure.students[name];
         const first = grid ? leading(grid) : null;
         if (!grid || first === null) return null;
+        const stands = standsOut(grid, first, measure.top[name]);
         const head = (
           <button type="button" class="link" onClick={() => open(name, first)}>
             {labelOf(grid, first)}
@@ -37,8 +38,8 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
           <p key={name} class="lead">
             {ablation ? (
               <>
-                In <ArmName arm={armNamed(arms, name)} />, {standsOut(grid, first, measure.top[name]) ? "" : "no head stands out: "}
-                <Term of="ablation">without</Term> {head}, <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
+                In <ArmName arm={armNamed(arms, name)} />, {stands ? "" : "no head stands out; the largest change is "}
+                <Term of="ablation">without</Term> {head}{stands ? "," : ":"} <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
                 <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
                 {among(grid)}
                 <Tested set={measure.top[name]} />.
@@ -56,10 +57,10 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
   );
 }
 
-/** Whether the student relies on a head: its loss costs something, and the top heads more than random ones. */
+/** Whether the student relies on a head: without it log p falls, and without the top heads more than without random ones. */
 function standsOut(grid: HeadGrid, index: number, set: HeadSet | undefined): boolean {
-  const costs = (grid.value[index] ?? 0) < 0 && (isShown(grid, index) || grid.low[index] === null);
-  return costs && (set?.stands_out ?? true);
+  const lowers = (grid.value[index] ?? 0) < 0 && (isShown(grid, index) || grid.low[index] === null);
+  return lowers && (set?.stands_out ?? true);
 }
 
 /** How many heads it leads. */
@@ -72,11 +73,11 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const those = heads === 1 ? "the head estimated to be most costly" : `the ${heads} heads estimated to be most costly, combined`;
+  const those = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects together`;
   const compared =
     as_large === 0
-      ? `none of ${random} random sets costs as much as ${those}`
-      : `${as_large} of ${random} random sets ${as_large === 1 ? "costs" : "cost"} at least as much as ${those}`;
+      ? `none of ${random} random sets lowers log p as much as ${those}`
+      : `${as_large} of ${random} random sets ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${those}`;
   return (
     <>
       ; {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
@@ -91,7 +92,7 @@ function Beside({ measure, grid, index }: { measure: HeadMeasure; grid: HeadGrid
   return (
     <span class="soft">
       {" "}
-      On {onOf(measure)}, the same head {isShown(grid, index) ? "has an effect of" : "shows no effect:"}{" "}
+      On {onOf(measure)}, the same head {isShown(grid, index) ? "has an effect of" : "has no significant effect:"}{" "}
       {`${written(grid.value[index] ?? null, true)} ${measure.unit}`.trim()} (95% CI {intervalOf(grid, index, true) || "unknown"}).
     </span>
   );

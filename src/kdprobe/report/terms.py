@@ -134,9 +134,8 @@ HEADS = {
     ),
     "random-sets": Term(
         "p against random sets",
-        "Random sets of the same number of heads are replaced in the same way. p is the share of all sets, the chosen "
-        "one included, whose replacement lowers log p(gold solution) at least as much. It cannot be below "
-        "1 / (sets + 1): 0.05 with 19 sets.",
+        "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
+        "chosen one, that lower log p at least as much. It cannot be below 1 / (sets + 1): 0.05 with 19 sets.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
