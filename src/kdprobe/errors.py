@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from kdprobe.words import counted
 
 _DOING = "while "
+_LONGEST = 300
+"""Characters of a message that are quoted: some libraries' span pages."""
 _OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504, bfloat16 and float32 do not."
 
 
@@ -35,9 +37,23 @@ class KdprobeError(Exception):
         return f"{self.message}{stop} {self.hint}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a library's error message, or its class if the message is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (_message(error) or type(error).__name__).splitlines()[0]
+
+
+def quoted(error: BaseException) -> str:
+    """The class and the message of an exception from elsewhere, in one line without a full stop, for a sentence."""
+    message = " ".join(_message(error).split()).rstrip(".")
+    shown = message if len(message) <= _LONGEST else f"{message[:_LONGEST].rstrip()} …"
+    return f"{type(error).__name__}: {shown or 'no message'}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001 - a plugin's exception may fail when converted to text
+        return ""
 
 
 class UsageError(KdprobeError):

@@ -454,6 +454,12 @@ def test_a_plugin_that_fails_at_building_is_named(capfd):
     assert capfd.readouterr().out == ""
 
 
+def test_a_plugins_message_of_several_lines_becomes_one_sentence():
+    with pytest.raises(KdprobeError) as told:
+        host(offers(raises(ValueError("boom\nsecond line.")))).create("strategies", "it")
+    assert told.value.message == "The strategy 'it' could not be built: ValueError: boom second line."
+
+
 def test_a_plugin_that_exits_at_building_does_not_end_the_program():
     with pytest.raises(KdprobeError, match="could not be built: SystemExit: 3"):
         host(offers(raises(SystemExit(3)))).create("strategies", "it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kdprobe.errors import KdprobeError, doing_when
+from kdprobe.errors import KdprobeError, doing_when, quoted
 
 if TYPE_CHECKING:
     from kdprobe.host.provider import Provider
@@ -66,11 +66,9 @@ def in_a_sentence(
 
 
 def _described(error: BaseException) -> str:
-    from kdprobe.host.guard import first_line
-
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
-    return f"{type(error).__name__}: {first_line(error)}"
+    return quoted(error)
 
 
 def _plugin_at_fault(error: BaseException, hosts: Sequence[Host]) -> Provider | None:

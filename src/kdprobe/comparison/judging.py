@@ -17,7 +17,7 @@ from kdprobe.comparison.gold_values import refuse_gold_without_values
 from kdprobe.comparison.samples.at_k import NO_VALUE
 from kdprobe.console import progress
 from kdprobe.console.messages import warn
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, quoted
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
 
@@ -93,7 +93,7 @@ def judge_arms(
         try:
             judged[name] = {arm.name: judge_outputs(arm.outputs, extractor) for arm in arms}
         except Exception as error:
-            fault = f"The extractor {name!r} failed on an answer: {type(error).__name__}: {error}."
+            fault = f"The extractor {name!r} failed on an answer: {quoted(error)}."
             if name == chosen:
                 raise KdprobeError(fault, "This is a bug in its plugin; choose another extractor.") from error
             warn(f"Skipped: {fault}")

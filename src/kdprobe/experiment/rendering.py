@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, quoted
 from kdprobe.experiment.config import StrategyConfig
 from kdprobe.host.registry import Host
 from kdprobe.problems.problem import Problem
@@ -33,7 +33,7 @@ def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
         raise
     except (Exception, SystemExit) as error:
         raise KdprobeError(
-            f"{subject} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
+            f"{subject} failed on problem {problem.id!r}: {quoted(error)}",
             "This is a bug in the plugin; use --debug for the traceback.",
         ) from error
     if not isinstance(pair, PromptPair):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from kdprobe.errors import quoted
 from kdprobe.host import hookspecs
-from kdprobe.host.guard import IncompatibleError, PluginError, first_line
+from kdprobe.host.guard import IncompatibleError, PluginError
 from kdprobe.host.hook_api import GROUP, HOOK_API, OLDEST_HOOK_API
 from kdprobe.host.hookspecs import HOOKS, OBSERVER
 from kdprobe.host.specs import ProblemSourceSpec, Spec
@@ -121,7 +122,7 @@ def _check_options(options: Any, label: str) -> None:
     try:
         _write_schema(options)
     except Exception as error:
-        fault = f"{type(error).__name__}: {first_line(error)}"
+        fault = quoted(error)
         raise PluginError(f"{label}: its options {options.__name__} are not valid: {fault}.") from error
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from kdprobe.errors import first_line, quoted
 from kdprobe.host.provider import Provider
 from kdprobe.host.sources import module_of
 
@@ -80,9 +81,9 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
         case ImportError() if missing or _RELATIVE in str(error):
             return "broken", _what_it_needs(error, missing, Path(source))
         case SystemExit():
-            return "broken", f"It exits the program when it is loaded: SystemExit: {first_line(error)}."
+            return "broken", f"It exits the program when it is loaded: {quoted(error)}."
         case _:
-            return "broken", f"{type(error).__name__}: {first_line(error)}"
+            return "broken", quoted(error)
 
 
 def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
@@ -95,17 +96,8 @@ def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
             f"from .{missing or 'other'} import ..."
         )
     if not isinstance(error, ModuleNotFoundError):
-        return f"{type(error).__name__}: {first_line(error)}"
+        return quoted(error)
     return f"It needs the module {missing!r}, which is not installed; install what {source} requires."
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, even if its class misbehaves."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 - a plugin's exception may fail when converted to text
-        lines = []
-    return lines[0].rstrip(".") if lines else "no message"
 
 
 def plugin_at_fault(error: BaseException, providers: Sequence[Provider]) -> Provider | None:

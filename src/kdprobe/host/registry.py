@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.console.messages import warn
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, quoted
 from kdprobe.host.candidates import folder_candidates
 from kdprobe.host.choice import Choice
 from kdprobe.host.discovery import discover
@@ -144,7 +144,7 @@ class Host:
             raise
         except Exception as error:
             raise UsageError(
-                f"The {SINGULAR[kind]} {name!r} failed to validate its options: {type(error).__name__}: {error}.",
+                f"The {SINGULAR[kind]} {name!r} failed to validate its options: {quoted(error)}.",
                 f"This is a bug in {entry.provider.source}.",
             ) from error
 
@@ -162,7 +162,7 @@ class Host:
             raise
         except (Exception, SystemExit) as error:
             raise KdprobeError(
-                f"The {SINGULAR[kind]} {name!r} could not be built: {type(error).__name__}: {error}.",
+                f"The {SINGULAR[kind]} {name!r} could not be built: {quoted(error)}.",
                 f"It comes from {entry.provider.source}; use --debug for the traceback.",
             ) from error
 
@@ -191,8 +191,7 @@ class Host:
                     with results_kept_clean():
                         observer(stage)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker must not cost hours of work
-                    fault = f"{type(error).__name__}: {error}"
-                    warn(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {fault}")
+                    warn(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {quoted(error)}")
 
     def _entries(self, kind: str) -> list[Entry]:
         return [Entry(spec, provider) for provider in self.providers for spec in provider.specs if spec.kind == kind]

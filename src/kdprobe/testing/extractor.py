@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from kdprobe.errors import first_line
 from kdprobe.host.registry import Host
 from kdprobe.problems.answers import Extraction
 from kdprobe.problems.extractors import Extractor
@@ -73,7 +74,9 @@ def _check_text(extractor: Extractor, text: str, name: str) -> None:
         extraction = extractor.extract(text)
         verdicts = [extractor.is_right(extraction, gold) for gold in GOLD]
     except Exception as error:
-        raise ContractError(f"The extractor {name!r} raises {type(error).__name__} on {shown}: {error}") from error
+        raise ContractError(
+            f"The extractor {name!r} raises {type(error).__name__} on {shown}: {first_line(error)}"
+        ) from error
     require(
         isinstance(extraction, Extraction),
         f"The extractor {name!r} must return Extraction, not {type(extraction).__name__}.",

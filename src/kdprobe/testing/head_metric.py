@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from kdprobe.errors import first_line
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import HeadMetricSpec
 from kdprobe.testing.contract import ContractError, require
@@ -62,7 +63,8 @@ def _measured(metric: Any, view: PatternView, name: str) -> Tensor:
         values: Tensor = metric(view)
     except Exception as error:
         raise ContractError(
-            f"The head metric {name!r} raises {type(error).__name__} on a view with everything it needs: {error}"
+            f"The head metric {name!r} raises {type(error).__name__} on a view with everything it needs: "
+            f"{first_line(error)}"
         ) from error
     require(
         tuple(getattr(values, "shape", ())) == (1, _HEADS),

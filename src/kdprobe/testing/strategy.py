@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from kdprobe.errors import first_line
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec
 from kdprobe.problems.problem import Problem
@@ -76,7 +77,7 @@ def _pair(render: Strategy, problem: Problem, name: str) -> PromptPair:
         pair = render(problem)
     except Exception as error:
         raise ContractError(
-            f"The strategy {name!r} raises {type(error).__name__} on problem {problem.id!r}: {error}"
+            f"The strategy {name!r} raises {type(error).__name__} on problem {problem.id!r}: {first_line(error)}"
         ) from error
     require(
         isinstance(pair, PromptPair),

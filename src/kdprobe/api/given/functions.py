@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, quoted
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec, Spec, StrategySpec
 from kdprobe.words import with_article
@@ -146,15 +146,13 @@ def _as_head_metric(name: str, function: Callable[..., Any]) -> Callable[[Patter
 @contextmanager
 def _named_in_errors(kind: str, name: str, hint: str = "") -> Iterator[None]:
     """Names the caller's function in its errors; errors of disk and memory have their own messages."""
-    from kdprobe.host.guard import first_line
-
     try:
         yield
     except (KdprobeError, OSError, MemoryError):
         raise
     except Exception as error:
         raise KdprobeError(
-            f"The {kind} {name!r} failed: {type(error).__name__}: {first_line(error)}",
+            f"The {kind} {name!r} failed: {quoted(error)}",
             hint or "The traceback shows where.",
         ) from error
 

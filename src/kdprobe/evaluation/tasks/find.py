@@ -12,7 +12,7 @@ from typing import Any, Never
 import yaml
 from lm_eval.tasks import TaskManager
 
-from kdprobe.errors import KdprobeError, UsageError, first_line
+from kdprobe.errors import KdprobeError, UsageError, quoted
 from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
 from kdprobe.evaluation.protocol import TASKS
 from kdprobe.files import digest
@@ -59,7 +59,7 @@ def find_task(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str |
     except Exception as error:
         # The task's own Python may be involved, and any of the libraries that fetch data.
         raise KdprobeError(
-            f"The task {name!r} cannot be loaded: {type(error).__name__}: {first_line(error)}",
+            f"The task {name!r} cannot be loaded: {quoted(error)}",
             "If its data are on the Hub, download them once while online; if the task is your own, check its YAML.",
         ) from error
     if not leaves:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lm_eval.evaluator import evaluate
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, first_line
 from kdprobe.evaluation.engines.builtin import as_engine_student
 from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
@@ -75,7 +75,9 @@ def run_task(
             )
     except AssertionError as error:
         # lm-eval checks prompts against the context window this way.
-        raise KdprobeError(f"lm-eval cannot run the task {task.choice.name!r} with this model: {error}") from error
+        raise KdprobeError(
+            f"lm-eval cannot run the task {task.choice.name!r} with this model: {first_line(error)}"
+        ) from error
     return document_records(task, results["samples"], ledger)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.console import note
+from kdprobe.errors import first_line
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan
 from kdprobe.experiment.run import reproducible
@@ -200,7 +201,7 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
             return replace(trial, failure=overflow_sentence(found))
     except (ArithmeticError, RuntimeError) as error:
         # For example, out of memory at this rank. A KdprobeError, which no choice of options can fix, ends the study.
-        return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
+        return replace(trial, failure=said(f"{type(error).__name__}: {first_line(error)}"))
     return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError, first_line
+from kdprobe.errors import KdprobeError, quoted
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.interventions.sweep import Array, Sweep
@@ -122,7 +122,7 @@ def _or_missing(what: str, missing: list[str]) -> Iterator[None]:
     except KdprobeError as error:
         missing.append(f"{what} is not reported: {error.message}")
     except Exception as error:  # noqa: BLE001 - untested architectures may fail in any way, and the rest is still useful
-        why = f"{type(error).__name__}: {first_line(error)}"
+        why = quoted(error)
         missing.append(f"{what} is not reported: it could not be measured ({why}).")
 
 
