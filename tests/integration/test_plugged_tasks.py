@@ -97,7 +97,7 @@ def test_a_name_has_one_meaning(plugins, tmp_path):
     with pytest.raises(UsageError, match=r"'theirs' is both in .*own and in .*KDPROBE_BLOCK=theirs"):
         named_task(TaskConfig(name="theirs"), [own], host)
     for name, owner in (("arc_easy", "lm-eval"), ("gsm8k_kdprobe_cot", "kdprobe")):
-        with pytest.raises(UsageError, match=f"{name}.* has the name of one of {owner}'s own tasks. Set KDPROBE_BLOCK"):
+        with pytest.raises(UsageError, match=f"{name}.* has the same name as one of {owner}'s own tasks. Set KDPROBE"):
             named_task(TaskConfig(name=name), [], host)
     (plugins / "other.py").write_text(PLUGIN, encoding="utf-8")
     with pytest.raises(UsageError, match=r"The task 'theirs' is provided by both .*Uninstall one of them"):
