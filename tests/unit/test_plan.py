@@ -54,3 +54,16 @@ def test_one_primed_problem_makes_a_strategy_primed():
     assert not is_unprimed(pairs, [PROBLEM, other])
     # What the student reads is another matter.
     assert is_unprimed({"p1": PromptPair(bare(PROBLEM), told)}, [PROBLEM])
+
+
+def test_garbage_is_collected_again_after_a_plan_that_fails():
+    import gc
+
+    import kdprobe
+
+    problems = {"source": "gsm-symbolic", "transfer": 2, "test": 2}
+    teacher = {"name": "transformers", "options": {"model": "./nowhere"}}
+    config = {"name": "lost", "strategies": ["none"], "problems": problems, "teacher": teacher}
+    with pytest.raises(KdprobeError, match="nowhere"):
+        kdprobe.plan(config | {"student": {"model": "./nowhere"}}, progress=False)
+    assert gc.isenabled()

@@ -1,9 +1,18 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
-from kdprobe.stats.power import detectable_difference, mcnemar_power, problems_needed
+from kdprobe.stats.power import (
+    _binomial,
+    _binomial_quantile,
+    detectable_difference,
+    mcnemar_power,
+    problems_needed,
+)
 
 
 def found(n, difference, share, alpha=0.05, runs=4000):
@@ -70,3 +79,21 @@ def test_problems_needed_turns_the_detectable_difference_round(difference, share
 @pytest.mark.parametrize(("difference", "share"), [(0.0, 0.2), (0.3, 0.2), (0.1, 0.0)])
 def test_a_difference_that_cannot_be_needs_no_number_of_problems(difference, share):
     assert problems_needed(difference, share) is None
+
+
+@pytest.mark.parametrize("p", [1e-4, 0.3, 0.5, 1.0])
+def test_binomial_probabilities_and_quantiles_are_those_of_scipy_stats(p):
+    for n in (1, 6, 80, 1319):
+        k = np.arange(-1, n + 1)
+        np.testing.assert_allclose(_binomial(k, n, p), binom.cdf(k, n, p), rtol=1e-12, atol=1e-300)
+    n = np.arange(400)
+    for q in (1e-12, 0.0025, 0.025, 0.4, 1 - 1e-12):
+        np.testing.assert_array_equal(_binomial_quantile(q, n, 0.5), binom.ppf(q, n, 0.5))
+
+
+def test_power_is_computed_without_the_slow_import_of_scipy_stats():
+    program = (
+        "import sys; from kdprobe.stats.power import *; mcnemar_power(80, 0.1, 0.3); "
+        "detectable_strategy_difference(80, 3, 0.3); sys.exit('scipy.stats' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -99,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
         from click.shell_completion import shell_complete
 
         sys.exit(shell_complete(app, {}, "kdprobe", COMPLETE, instruction))
+    # At exit, Python searches all objects for cycles of garbage, which takes a second if torch is imported.
+    atexit.register(gc.freeze)
     sys.exit(_run(arguments))
 
 

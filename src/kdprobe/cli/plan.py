@@ -27,17 +27,17 @@ def command(as_json: bool, config: Path | None, **given: Any) -> None:
     detectable difference depends on how many problems are solved by only one of two students; because that is unknown
     before the run, the plan shows the difference for three assumed shares of such problems.
     """
+    result = plan(config, **given)
+    if as_json:
+        click.echo(result.to_json())
+        return
     from kdprobe.cli.show.plan import show_plan
     from kdprobe.console import note
     from kdprobe.experiment.run import older_sentence
 
-    result = plan(config, **given)
-    if as_json:
-        click.echo(result.to_json())
-    else:
-        show_plan(result, _free(Path(given["store"])))
-        if result.older_stages:
-            note(older_sentence(result.older_stages))
+    show_plan(result, _free(Path(given["store"])))
+    if result.older_stages:
+        note(older_sentence(result.older_stages))
 
 
 def _free(store: Path) -> int | None:

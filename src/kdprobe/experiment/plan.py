@@ -5,7 +5,9 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from kdprobe.comparison.finding import Finding
@@ -104,6 +106,23 @@ class Plan:
     retention: tuple[RetentionPower, ...] = ()
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """While it runs, nothing is searched for cycles of garbage.
+
+    A plan leaves hardly any, and Python would search all objects several times while torch and transformers are
+    imported, which takes an eighth of a plan's time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collection()
 def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
 

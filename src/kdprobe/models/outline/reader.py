@@ -93,7 +93,7 @@ class Reader:
 
     def prompts(self, conversations: Sequence[Messages]) -> str:
         """Digest of the texts of conversations; raises like `render`."""
-        asked = {**self.inputs, "conversations": _digest(_texts(conversations))}
+        asked = {**self.inputs, "conversations": _digest(_fields(conversations))}
         return str(self._prompt_memory.recall("prompts", asked, lambda: texts_digest(self.texts(conversations))))
 
     def too_long(
@@ -113,7 +113,7 @@ class Reader:
             followed = {name: text + following.get(name, "") for name, text in texts}
             return too_long(self.tokenizer, followed, room)
 
-        content = _digest(conversations, _texts(conversations.values()), following, following.values())
+        content = _digest(conversations, _fields(conversations.values()), following, following.values())
         asked = {**self.inputs, "conversations": content, "room": room}
         found: dict[str, int] = self._prompt_memory.recall("too long", asked, measure)
         return found
@@ -138,21 +138,11 @@ def _key(messages: Messages) -> tuple[str, ...]:
     return tuple(part for message in messages for item in message.items() for part in item)
 
 
-def _digest(*parts: Iterable[str]) -> str:
-    """Digest of sequences of texts."""
-    joined: list[str] = []
-    for part in parts:
-        texts = [f"{len(text)}:{text}" for text in part]
-        joined += [f"{len(texts)}#", *texts]
-    return hashlib.sha256("".join(joined).encode()).hexdigest()
+def _digest(*parts: Iterable[object]) -> str:
+    """Digest of sequences, no two of which have the same: of texts, or of conversations as `_fields` gives them."""
+    return hashlib.sha256(repr([list(part) for part in parts]).encode()).hexdigest()
 
 
-def _texts(conversations: Iterable[Messages]) -> Iterator[str]:
-    """Conversations as a sequence of texts that no others have."""
-    for messages in conversations:
-        yield f"{len(messages)} messages"
-        for message in messages:
-            yield f"{len(message)} fields"
-            for name, text in message.items():
-                yield name
-                yield text
+def _fields(conversations: Iterable[Messages]) -> Iterator[list[tuple[tuple[str, str], ...]]]:
+    """The fields of every message of conversations."""
+    return ([tuple(message.items()) for message in messages] for messages in conversations)
