@@ -61,7 +61,7 @@ def test_garbage_is_collected_again_after_a_plan_that_fails():
 
     import kdprobe
 
-    problems = {"source": "gsm-symbolic", "transfer": 2, "test": 2}
+    problems = {"source": "gsm-symbolic", "options": {"templates": [6]}, "transfer": 2, "test": 2}
     teacher = {"name": "transformers", "options": {"model": "./nowhere"}}
     config = {"name": "lost", "strategies": ["none"], "problems": problems, "teacher": teacher}
     with pytest.raises(KdprobeError, match="nowhere"):
