@@ -29,7 +29,7 @@ LAYERS, HEADS = 4, 3
 TAUGHT = 12
 """The number of problems that the teacher answered."""
 EXACT = (2, 1)
-"""The layer and the head that was computed exactly."""
+"""The layer and the head whose effect was computed exactly."""
 
 
 def made_run(problems=60, students=(("unprimed", 20), ("steps", 45)), folder=None):

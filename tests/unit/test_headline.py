@@ -58,7 +58,8 @@ def test_too_few_disagreements_are_said():
     other = right.copy()
     other[0] = False
     answer = said(arm("unprimed", right, unprimed=True), arm("steps", other))
-    assert answer.rest == ["The two agree on 79 of 80 problems; 1 disagreement is too few to show a difference."]
+    few = "1 disagreement is too few to show a difference."
+    assert answer.rest == [f"steps and unprimed agree on 79 of 80 problems; {few}"]
 
 
 def test_the_largest_of_several_differences_stands_first_and_the_others_below():

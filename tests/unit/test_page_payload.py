@@ -254,7 +254,7 @@ def test_a_map_of_heads_is_left_out_if_a_grid_shows_its_values():
     def map_of(z):
         return {"data": [{"type": "heatmap", "z": z}], "layout": {}}
 
-    # Layers across, heads down; the first head was computed exactly, and the map has the estimate.
+    # Layers across, heads down; the first head's effect was computed exactly, and the map has the estimate.
     assert is_explored(map_of([[-0.1, 0.2], [-1.23456, float("nan")]]), measures)
     assert not is_explored(map_of([[-0.1, 0.2], [-1.5, float("nan")]]), measures)
     assert not is_explored(map_of([[-0.1, 0.2, 0.0], [-1.23456, float("nan"), 0.0]]), measures)

@@ -15,7 +15,7 @@ from tool_logs import LOGS, changed, members, rezipped
         ({"a.txt": "7"}, "it is a zip archive or a spreadsheet; first unpack it"),
         ({}, "it is a zip archive or a spreadsheet; first unpack it"),
         ({"header.json": "{"}, "cannot be read"),
-        ({"header.json": {"eval": 7}}, "its header has no task and model"),
+        ({"header.json": {"eval": 7}}, "its header lacks a task or a model"),
         (
             {"header.json": {"version": 9, "eval": {"task": "a", "model": "b"}}},
             "in format version 9; kdprobe reads version 2",

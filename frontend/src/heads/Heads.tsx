@@ -98,16 +98,16 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
 const TARGETS =
   "Gold solution: how probable the student considers the whole worked solution, word by word. Gold value: how probable it considers the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
 
-/** Which heads were computed exactly, and what is known of the others. */
+/** Which effects were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
   const count = exact.filter(Boolean).length;
   const rest = exact.length - count;
   const chosen =
     top && diverged && count <= top + diverged
-      ? `: the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from the first student's`
+      ? ` (the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from the first student's)`
       : "";
-  const run = `computed exactly${chosen}.${chosen ? " They were selected on the same problems." : ""}`;
-  if (!rest) return `All ${count} heads were ${run}`;
-  const outlined = count === 1 ? "The outlined head was" : `The ${count} outlined heads were`;
-  return `${outlined} ${run} The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the ones computed exactly.`;
+  const selected = chosen ? " These heads were selected on the same problems." : "";
+  if (!rest) return `The effects of all ${count} heads${chosen} were computed exactly.${selected}`;
+  const outlined = count === 1 ? "effect of the outlined head was" : `effects of the ${count} outlined heads${chosen} were`;
+  return `The ${outlined} computed exactly.${selected} The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the outlined ${count === 1 ? "one" : "ones"}.`;
 }

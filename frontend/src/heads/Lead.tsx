@@ -38,10 +38,10 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
           <p key={name} class="lead">
             {ablation ? (
               <>
-                In <ArmName arm={armNamed(arms, name)} />, {stands ? "" : "no head stands out; the largest change is "}
-                <Term of="ablation">without</Term> {head}{stands ? "," : ":"} <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
+                In <ArmName arm={armNamed(arms, name)} />, {stands ? "" : `no head stands out; the largest change${among(grid)} comes from `}
+                <Term of="ablation">{stands ? "without" : "removing"}</Term> {head}{stands ? "," : ":"} <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
                 <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
-                {among(grid)}
+                {stands && among(grid) ? `, the largest change${among(grid)}` : ""}
                 <Tested set={measure.top[name]} />.
               </>
             ) : (
@@ -63,10 +63,10 @@ function standsOut(grid: HeadGrid, index: number, set: HeadSet | undefined): boo
   return lowers && (set?.stands_out ?? true);
 }
 
-/** How many heads it leads. */
+/** How many heads it leads, if more than itself. */
 function among({ exact }: HeadGrid): string {
   const count = exact?.filter(Boolean).length ?? 0;
-  return count > 1 ? `, the largest change among the ${count} heads computed exactly` : "";
+  return count > 1 ? ` among the ${count} heads whose effects were computed exactly` : "";
 }
 
 /** The test against chance. */

@@ -9,7 +9,7 @@ export const ORDERS = {
 } as const;
 export type Order = keyof typeof ORDERS;
 
-/** Indexes of the heads with a value, in order; by value, those computed exactly before all estimates. */
+/** Indexes of the heads with a value, in order; by value, those with exact effects before all estimates. */
 export function ordered({ value, exact }: HeadGrid, order: Order): number[] {
   const known = value.flatMap((cell, index) => (cell === null ? [] : [{ index, cell }]));
   const key: Record<Order, (head: { index: number; cell: number }) => number> = {
@@ -24,7 +24,7 @@ export function ordered({ value, exact }: HeadGrid, order: Order): number[] {
     .map(({ index }) => index);
 }
 
-/** The head with the largest value, among those computed exactly if there are any; `null` if there is none. */
+/** The head with the largest value, among those with exact effects if there are any; `null` if there is none. */
 export function leading(grid: HeadGrid): number | null {
   return ordered(grid, "size")[0] ?? null;
 }

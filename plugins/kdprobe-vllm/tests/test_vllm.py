@@ -110,7 +110,7 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
         right.log_p[4:], abs=1e-2
     )
     monkeypatch.setattr(engine, "_options", engine._options.model_copy(update={"adapters": "lora"}))
-    with pytest.raises(UsageError, match="cannot be a LoRA request to vLLM: its log-probabilities"):
+    with pytest.raises(UsageError, match="cannot be passed to vLLM as a LoRA request: its log-probabilities"):
         loaded(engine, adapters / "a")
 
 

@@ -115,7 +115,7 @@ def load_run(
     Args:
         run: Its name or a unique prefix of it; by default the newest run.
         store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
-        plugins_dir: A folder from which to load more plugins; their extractors are compared, too.
+        plugins_dir: A folder from which to load more plugins; their extractors are also compared.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print notes to stderr.
 

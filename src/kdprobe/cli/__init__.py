@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "Run an experiment, or resume it (by default, the embedded one).",
     "plan": "Preview a run: its stages, time, disk space, and the smallest detectable difference.",
-    "init": "Write a commented config to start from.",
+    "init": "Write a commented config as a starting point.",
     "tune": "Tune the distiller's options on validation problems; the result is a config.",
     "eval": "Evaluate any model, with adapters or behind an API.",
     "score": "Score existing answers from files.",

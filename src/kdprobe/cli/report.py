@@ -47,7 +47,7 @@ def command(
     """Rewrite a run's page and show its tables; or compare several runs on one page.
 
     A unique prefix of a run's name is enough. Without RUN, the newest run is used. With several runs, each arm is
-    compared with that of the same strategy in the first run, or with the run or arm that --baseline names.
+    compared with the arm of the same strategy in the first run, or with the run or arm that --baseline names.
     """
     from kdprobe.cli.show.comparison import show_comparison
     from kdprobe.cli.show.run import show_results

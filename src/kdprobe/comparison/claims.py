@@ -36,7 +36,7 @@ class Claim:
     n: int | None
 
     def accuracy_contradicts(self) -> bool:
-        """Whether the printed percentage contradicts the count, neither rounded nor truncated at its last decimal."""
+        """Whether the printed percentage matches the count neither when rounded nor when truncated to its decimals."""
         if self.accuracy is None or self.correct is None or not self.n:
             return False
         unit = Decimal(1).scaleb(int(self.accuracy.as_tuple().exponent))

@@ -182,7 +182,8 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
             "samples are the same, and one is enough."
         )
-        findings.append(Finding("identical-samples", f"All answers to a problem are the same text: {same}.", action))
+        evidence = f"For every problem, all answers are identical: {same}."
+        findings.append(Finding("identical-samples", evidence, action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that it finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))

@@ -22,7 +22,7 @@ def kdprobe_tasks() -> Iterator[TaskSpec]:
     """`basics_kdprobe`, a retention task."""
     yield TaskSpec(
         name=RETENTION_TASK,
-        summary="Forms of English verbs, cities and countries, by choice of four; offline, without arithmetic",
+        summary="Four-way multiple choice on English verb forms, and on cities and countries; offline, no arithmetic",
         build=lambda _: task_folder() / RETENTION_TASK,
     )
 

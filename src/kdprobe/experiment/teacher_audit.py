@@ -40,7 +40,7 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     if shares := _over(unclosed, _SHARE):
         action = "Raise transfer.max_new_tokens: these have no answer, and students would learn to think without end."
         findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
-    # Those with unending thinking are cut off, too, and have been reported already.
+    # Those with unending thinking are also cut off, and have been reported already.
     cut = {strategy: summary["cut_off"] for strategy, summary in measured.items() if unclosed[strategy] <= _SHARE}
     if shares := _over(cut, _SHARE):
         action = "Raise transfer.max_new_tokens; otherwise students learn from truncated answers."

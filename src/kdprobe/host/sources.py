@@ -87,7 +87,7 @@ class _Beside:
     def __init__(self, root: Path) -> None:
         self.files: set[Path] = set()
         self._root = root
-        # In a folder of installed distributions, other distributions are next to it, too.
+        # In a folder of installed distributions, other distributions are also next to it.
         self._others = packages_distributions() if any(root.glob("*.dist-info")) else {}
 
     def add(self, file: Path) -> None:

@@ -103,8 +103,8 @@ def several_told(comparison: Comparison) -> str:
         return ""
     return (
         f"Problems have {samples_text(samples)}. Outcomes and filters are those of the first sample of each; the "
-        "others are below it. Accuracies, differences and their tests use all; traces of priming and the lengths of "
-        "answers are those of the first."
+        "other samples are shown below it. Accuracies, differences and their tests use all samples; traces of priming "
+        "and the lengths of answers come from the first."
     )
 
 

@@ -58,7 +58,7 @@ class Headline:
 def headline(comparison: Comparison) -> Headline:
     """The answer: the largest difference that is significant after adjustment, or that none is.
 
-    Of a single arm with nothing to compare it with, its accuracy.
+    For a single arm with nothing to compare it with, its accuracy.
     """
     asked = _asked(comparison)
     if not asked and len(comparison.arms) == 1 and not comparison.absent:
@@ -155,18 +155,18 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)
     primed = alone and pair.family == PRIMED
-    seeds = " With fewer than three seeds, it has not been shown for the strategies either." if primed else ""
+    few_seeds = "With fewer than three seeds, the difference has not been shown for the strategies either."
     return (
         f"The difference has been shown for these {'students' if alone else 'strategies'} on problems from these "
         f"{over.groups} templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as "
-        f"the sample, it is not significant ({measured}{few}).{seeds}"
+        f"the sample, it is not significant ({measured}{few}).{f' {few_seeds}' if primed else ''}"
     )
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
     """The smallest difference that pairs of students could have detected, and which pairs could not detect any."""
     known = [(pair.test.n, pair.detectable) for pair in pairs if pair.detectable is not None]
-    blind = [pair.test for pair in pairs if pair.detectable is None]
+    blind = [pair for pair in pairs if pair.detectable is None]
     several = any(is_several(pair.samples) for pair in pairs)
     sentences = []
     if known:
@@ -176,11 +176,13 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
         found = f"a difference of {largest * 100:.1f} points"
         sentences.append(f"With {problems} problems, {which} could have detected {found}.")
     if len(blind) == 1:
-        split = blind[0].only_a + blind[0].only_b
+        (pair,) = blind
+        split = pair.test.only_a + pair.test.only_b
         few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
         agree = "have the same accuracy" if several else "agree"
         sentences.append(
-            f"The two {agree} on {blind[0].n - split} of {blind[0].n} problems; {few} too few to show a difference."
+            f"{pair.a} and {pair.b} {agree} on {pair.test.n - split} of {pair.test.n} problems; {few} too few to show "
+            "a difference."
         )
     elif blind:
         sentences.append(f"{len(blind)} pairs disagree on too few problems to show a difference.")

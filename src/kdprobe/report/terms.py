@@ -50,7 +50,7 @@ COMPARISON = {
     "points": Term("points", "Percentage points of accuracy: from 20% to 32.5% is +12.5 points."),
     "interval": Term(
         "95% CI, 95% interval",
-        "The values that are compatible with the data. Of intervals computed like this, 95% contain the true value. A "
+        "The values that are compatible with the data. 95% of intervals computed like this contain the true value. A "
         "difference whose interval includes zero may be due to chance.",
     ),
     "discordant": Term(
@@ -74,20 +74,20 @@ COMPARISON = {
     ),
     "holm": Term(
         "p (Holm), family",
-        "Among several comparisons, some look large by chance. Holm's adjustment raises their p accordingly. It counts "
-        "the comparisons of one family, which answer the same question: all primed students against the unprimed one, "
-        "for example.",
+        "Among several comparisons, some differences look large by chance. Holm's adjustment raises the p-values "
+        "accordingly. It counts the comparisons of one family, which answer the same question: all primed students "
+        "against the unprimed one, for example.",
     ),
     "detectable": Term(
         "detectable difference",
-        "The smallest true difference that this comparison would have found significant four times in five.",
+        "The smallest true difference that this comparison would have found to be significant four times in five.",
     ),
     "gold": Term(
         "gold value, gold solution", "The correct answer to a problem, and the worked solution that it came with."
     ),
     "log-p": Term(
         "log p(gold value), log p(gold solution)",
-        "How much probability the student gives to the gold value, given the question and the gold reasoning before "
+        "How much probability the student assigns to the gold value, given the question and the gold reasoning before "
         "it; or to the whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the "
         "more negative, the less likely. It shows differences between answers that are both right or both wrong.",
     ),
@@ -130,7 +130,7 @@ HEADS = {
     "kl": Term(
         "KL(p || q)",
         "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much less "
-        "probability q gives, on average, to text that p writes. 0 if both are the same.",
+        "probability q assigns, on average, to text that p writes. 0 if both are the same.",
     ),
     "random-sets": Term(
         "p against random sets",

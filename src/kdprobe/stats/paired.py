@@ -84,7 +84,7 @@ def seeds_change(differences: NDArray[Any], weights: NDArray[Any] | None = None)
     error = float(estimate.error)
     centre, parts = change, (float(estimate.seeds_share), len(values) - 1, n - 1)
     if error == 0 and np.isin(values, (-1.0, 0.0, 1.0)).all():
-        # All documents agree, which with few of them happens by chance, too.
+        # All documents agree, which with few of them also happens by chance.
         centre, error = cautious_difference(*unanimous_counts(change, n), n)
     half = critical_value(1 - ONE_SIDED, *parts) * error
     p = upper_tail(-centre / error, *parts) if error else float(change >= 0)

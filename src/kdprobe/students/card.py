@@ -155,7 +155,7 @@ class Card:
 def write_adapter_card(adapter: Path, card: Card) -> None:
     """Writes a card into an adapter's folder, and the base's public name into the adapter's configuration.
 
-    The name replaces that of the base which the program that wrote the configuration put there.
+    It replaces the base name written by the program that created the configuration.
     """
     (adapter / CARD).write_text(card.text, encoding="utf-8")
     write_base(adapter, public_name(card.base))

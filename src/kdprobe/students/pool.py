@@ -38,7 +38,7 @@ class StudentPool:
         return SharedBases()
 
     def opened(self, close: Callable[[], None]) -> None:
-        """Has `close` called by `close_opened`."""
+        """Registers `close`, to be called by `close_opened`."""
         self._closers.append(close)
 
     def close_opened(self) -> None:

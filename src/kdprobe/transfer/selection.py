@@ -1,6 +1,6 @@
 """Selects the teacher's answers that students learn from.
 
-Filtering by the gold value leaves different problems to different strategies: a primed teacher that solves more gives
+Filtering by the gold value leaves different strategies with different problems: a primed teacher that solves more gives
 its student more problems, and harder ones. `matched` keeps the same problems in every arm, with the same number of
 answers to each, so that only the way the answers are written differs.
 """

@@ -9,9 +9,9 @@ kdprobe_api = 4
 
 SUMMARIES = {
     "everyday": "Everyday knowledge: the three tasks below together",
-    "everyday_kinds": "What kind of thing an oak is, by choice of four",
-    "everyday_opposites": "What the opposite of hot is, by choice of four",
-    "everyday_sequences": "What comes after Monday, by choice of four",
+    "everyday_kinds": "Four-way multiple choice: what kind of thing an oak is",
+    "everyday_opposites": "Four-way multiple choice: what the opposite of hot is",
+    "everyday_sequences": "Four-way multiple choice: what comes after Monday",
 }
 
 

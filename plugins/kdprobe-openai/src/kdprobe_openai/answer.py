@@ -85,7 +85,7 @@ class Answer:
             raise PassingFaultError("an answer without choices[0].message")
         answer = cls._of_choice(data, choice, message)
         if answer.finish_reason in _BROKEN_OFF:
-            raise PassingFaultError(f"an answer that ended by {answer.finish_reason!r}", instead=answer)
+            raise PassingFaultError(f"an answer with finish_reason {answer.finish_reason!r}", instead=answer)
         return answer
 
     @classmethod

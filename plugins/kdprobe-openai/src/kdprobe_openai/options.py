@@ -69,7 +69,7 @@ class ServerOptions(BaseModel):
     )
     reasoning: Literal["drop", "prepend"] = Field(
         default="drop",
-        description="What students learn of the thinking before an answer. drop: nothing, and a finding says for how "
+        description="How much of the thinking before an answer students learn. drop: none, and a finding says for how "
         "many answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
     )
     extra: dict[str, Any] = Field(default_factory=dict, description="Additional fields of every request.")

@@ -186,8 +186,8 @@ class ServerTeacher:
                 raise KdprobeError(
                     f"The log-probabilities of {self.options.base_url} cannot be used for {request.id}, because "
                     f"{reason}.",
-                    'Set teacher.options.log_probabilities = "auto" to continue without those of single answers, '
-                    'or "never" and distill.name = "sequence" to learn from plain text.',
+                    'Set teacher.options.log_probabilities = "auto" to ignore the log-probabilities of such answers '
+                    'and continue, or "never" and distill.name = "sequence" to learn from plain text.',
                 ) from None
             self._say_texts_only(str(reason))
             return self._response(request, answer, self._ids(answer))

@@ -55,7 +55,7 @@ class VllmEngine:
             return VllmStudent(running, expected.loaded, student.adapter, self._options)
         if self._options.adapters == "lora":
             raise UsageError(
-                f"The adapter of {student.name!r} cannot be a LoRA request to vLLM: {reason}.",
+                f"The adapter of {student.name!r} cannot be passed to vLLM as a LoRA request: {reason}.",
                 "Set adapters to auto or merged.",
             )
         if self._options.adapters == "auto":

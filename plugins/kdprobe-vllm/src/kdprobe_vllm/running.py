@@ -81,8 +81,8 @@ class Running:
         for ids, output in zip(prompts, outputs, strict=True):
             if list(output.prompt_token_ids) != list(ids):
                 raise KdprobeError(
-                    "vLLM read another prompt than it was given.",
-                    "Its scores would be those of another prompt; use the engine transformers.",
+                    "vLLM read a different prompt from the one it was given.",
+                    "Its scores would be those of the other prompt; use the engine transformers.",
                 )
         return outputs
 

@@ -29,7 +29,7 @@ def provided(kind: str, *further: str, files: bool = False) -> Completer:
     Args:
         kind: Such as `extractors`.
         further: Other values of the option.
-        files: Whether the option also takes files, which are offered if no name begins like this.
+        files: Whether the option also takes files, which are offered if no name begins with what was typed.
     """
 
     def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

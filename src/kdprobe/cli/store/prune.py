@@ -22,7 +22,7 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove everything that no run needs.
 
     This covers stages, unfinished work, and damaged stages that were set aside. Unfinished runs keep the stages they
-    need. Stages of `kdprobe eval` and `kdprobe tune` belong to no run, so they are removed, too. To remove a run and
+    need. Stages of `kdprobe eval` and `kdprobe tune` belong to no run, so they are also removed. To remove a run and
     the stages that only it needs, first delete the run's folder.
     """
     from kdprobe.cli.show.tables import print_json

@@ -18,6 +18,7 @@ CODES: dict[Kind, tuple[str, str]] = {
     "quote": ("leaked-priming", "quote the priming, which the student never saw"),
 }
 """The code of each kind's finding, and what the answers do."""
+_STUDENTS_ONLY = "the result describes these students; train more seeds to show it for the strategy."
 
 
 def leak_findings(audit: LeakAudit | None) -> list[Finding]:
@@ -28,7 +29,7 @@ def leak_findings(audit: LeakAudit | None) -> list[Finding]:
     for kind, (code, action) in CODES.items():
         found = [rate for rate in audit.rates if rate.kind == kind and rate.significant]
         if found:
-            which = "Of the first answers to each problem, some" if audit.only_first else "Some answers"
+            which = "Some of the first answers to each problem" if audit.only_first else "Some answers"
             evidence = f"{which} {action}: {' '.join(map(_evidence, found))}"
             findings.append(Finding(code, evidence, _action(found)))
     return findings
@@ -58,14 +59,14 @@ def _evidence(rate: LeakRate) -> str:
         f"{rate.name} {test.rate_a:.1%}, {rate.against} {test.rate_b:.1%} ({test.difference * 100:+.1f} points, "
         f"{interval}Holm-adjusted p = {p_text(rate.p_holm or 0.0)}, {over})."
     )
-    teacher = f" Of the teacher's own answers, {rate.teacher:.1%} do." if rate.teacher is not None else ""
+    teacher = f" The trace is in {rate.teacher:.1%} of the teacher's own answers." if rate.teacher is not None else ""
     examples = "; ".join(f"{example.problem}: “{example.text}”" for example in rate.examples)
     return f"{measured}{teacher} For example, {examples}."
 
 
 def _action(found: Sequence[LeakRate]) -> str:
     few = any(rate.test and rate.test.seeds < FEWEST_SEEDS for rate in found if rate.teacher is not None)
-    alone = " With so few seeds, this describes these students; train more to show it for the strategy." if few else ""
+    alone = f" With so few seeds, {_STUDENTS_ONLY}" if few else ""
     primed = any(rate.teacher for rate in found)
-    where = "Change the priming, or remove these answers from the transfer set" if primed else "Read these answers"
-    return f"{where}, and report the rates with the accuracies.{alone}"
+    remove = "Change the priming, or remove the teacher's answers that show the trace from the transfer set"
+    return f"{remove if primed else 'Read these answers'}, and report the rates with the accuracies.{alone}"

@@ -1,4 +1,4 @@
-"""English phrases that hedge, correct oneself, or talk about an answer that was given.
+"""English phrases of hedging, of self-correction, or about an answer that was given.
 
 The lists hold phrases that solutions of word problems hardly ever contain otherwise. Words such as "could", "about" or
 "likely" are hedges in the linguistic literature, but in word problems they belong to the story; "wait" and "actually"
@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
 
 def find_phrases(answer: str, question: str = "") -> dict[Kind, Found]:
-    """The first phrase of each kind in an answer; phrases that the question contains, too, do not count.
+    """The first phrase of each kind in an answer; phrases that also occur in the question do not count.
 
     Args:
         answer: The answer, without thinking.

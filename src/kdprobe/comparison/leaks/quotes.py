@@ -25,7 +25,7 @@ class Reading:
 
     Attributes:
         primed: The words of the teacher's messages, in parts: what stands before and after a text that the student
-            reads, too.
+            also reads.
         known: The runs of words of what the student reads, the question and the gold solution.
     """
 

@@ -27,7 +27,9 @@ class Example:
 
 @dataclass(frozen=True)
 class LeakRate:
-    """How often the answers of an arm show one kind of trace; of several answers to a problem, only the first counts.
+    """How often the answers of an arm show one kind of trace.
+
+    If there are several answers to a problem, only the first counts.
 
     Attributes:
         kind: `hedging`, `self-correction`, `hint` (talk about an answer that was given) or `quote` (of the priming).

@@ -131,7 +131,7 @@ def refuse_unused(columns: Columns, used: Iterable[Mapping[str, str | None]]) ->
         used: For each file, its columns by role.
 
     Raises:
-        UsageError: None of the files was read by one of them.
+        UsageError: No file has one of the stated columns.
     """
     chosen = list(used)
     for role, name in columns.stated.items():

@@ -75,7 +75,7 @@ def by_problem(outputs: Outputs) -> ByProblem:
 def repeated_problems(outputs: Outputs) -> Sequence[str] | None:
     """The problem of each answer, by id or question, whichever has more values; `None` if each has one answer.
 
-    A column that is the same in every row names a problem only if the gold answers are the same, too.
+    A column that is the same in every row names a problem only if the gold answers are also the same.
     """
     if outputs.samples is not None:
         return outputs.keys

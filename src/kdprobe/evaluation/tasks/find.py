@@ -40,7 +40,7 @@ def find_task(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str |
     manager, mixed = mine, name in mine.all_tasks
     if not mixed or _names_others(mine, name):
         manager = _lm_evals()
-        # A group of lm-eval's may name a task that a folder has, too.
+        # A group of lm-eval's may name a task that a folder also has.
         mixed = mixed or not manager.task_index.keys().isdisjoint(mine.all_tasks)
         if mixed:
             with quiet_lm_eval():

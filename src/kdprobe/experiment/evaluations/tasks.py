@@ -75,7 +75,7 @@ def local_task_stages(
 
 
 def served_task_stage(served: ServedModel, task: DrawnTask, conversation: Conversation) -> Stage:
-    """A stage in which a model that another of lm-eval's model classes runs does a task.
+    """A stage in which a model run by another of lm-eval's model classes does a task.
 
     Args:
         served: The model.

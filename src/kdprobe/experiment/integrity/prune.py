@@ -50,7 +50,7 @@ class Unneeded:
 def unneeded(root: Path) -> list[Unneeded]:
     """What no run in a store needs: stages, partial work of killed stages, what was found damaged, and plans' memory.
 
-    Unfinished runs need their stages, too.
+    Unfinished runs also need their stages.
 
     Raises:
         KdprobeError: The record of a run is damaged, so that its needs are unknown.

@@ -48,5 +48,5 @@ def select_stages(context: StageContext, transfers: Mapping[str, Stage]) -> dict
 
 
 def texts_first(transfers: Mapping[str, Stage]) -> list[Stage]:
-    """Transfer sets, ordered so that those that others read come first."""
+    """Transfer sets, ordered so that sets read by others come first."""
     return sorted(transfers.values(), key=lambda stage: len(stage.inputs))

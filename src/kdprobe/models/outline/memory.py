@@ -27,7 +27,7 @@ _MISSING = object()
 
 
 class Memory:
-    """Results by what determines them.
+    """Results, keyed by what determines them.
 
     Args:
         folder: Where they are kept, created when needed. Without one, nothing is remembered.

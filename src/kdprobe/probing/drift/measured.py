@@ -91,7 +91,7 @@ def strategy_difference(a: Sequence[Measured], b: Sequence[Measured]) -> Cluster
 
 
 def strategies(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """The arms with enough students for an interval over seeds; at least two prompts are needed, too."""
+    """The arms with enough students for an interval over seeds; at least two prompts are also needed."""
     arms: dict[str, list[Measured]] = {}
     for each in measured:
         arms.setdefault(each.arm, []).append(each)

@@ -86,14 +86,14 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     lowest = [index for index in np.argsort(effects.value)[:_NAMED] if below[index]]
     if not lowest:
         if one:
-            return "the effect of the head measured exactly is not significantly below 0."
-        return f"none of the {len(sweep.heads)} heads measured exactly has an effect significantly below 0."
+            return "the only effect that was computed exactly is not significantly below 0."
+        return f"none of the {len(sweep.heads)} effects that were computed exactly is significantly below 0."
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")
         for index in lowest
     )
     if one:
-        return f"ablating the head measured exactly lowers log p: {listed}."
+        return f"ablating the head whose effect was computed exactly lowers log p: {listed}."
     most = f"ablating {'this one' if len(lowest) == 1 else 'these'} lowers log p most"
-    return f"of the {len(sweep.heads)} heads measured exactly, {most}: {listed}."
+    return f"of the {len(sweep.heads)} heads whose effects were computed exactly, {most}: {listed}."

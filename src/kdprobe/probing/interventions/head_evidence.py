@@ -38,8 +38,8 @@ class Evidence:
     Attributes:
         table: One row per student, layer and head: `qk` and `ov`, relative changes in the circuits; `pattern`, Jensen-
             Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
-            `ablation_exact`, effects on log p(gold solution), in nats, the latter only for heads computed exactly.
-            Values that an architecture cannot provide are missing.
+            `ablation_exact`, effects on log p(gold solution), in nats, the latter only where it was
+            computed. Values that an architecture cannot provide are missing.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change in attention against effect.
         statements: The correlations in words, why a change is missing, and what is left out of changes in attention.

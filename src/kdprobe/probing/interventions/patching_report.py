@@ -139,12 +139,12 @@ def _sentence(pair: Patched, seed: int) -> str:
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
     largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
-    none = "none of the heads measured exactly shifts log p in the direction of the gain"
+    none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
     return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 
 
 def _summary(pair: Patched) -> dict[str, Any]:
-    """The gain, and the heads measured exactly, those that carry most first."""
+    """The gain, and the heads whose effects were computed exactly, those that carry most first."""
     effects = pair.sweep.exact[..., 0].mean(axis=0)
     shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
     return {

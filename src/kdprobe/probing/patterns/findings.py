@@ -12,7 +12,7 @@ from kdprobe.probing.patterns.prompts import PromptPatterns
 from kdprobe.words import counted
 
 _REPEATED = 3
-"""How many equal tokens in a row at an end of a prompt look like padding."""
+"""How many identical tokens in a row at an end of a prompt look like padding."""
 
 
 def pattern_findings(files: Sequence[PatternFile]) -> list[Finding]:
@@ -62,8 +62,8 @@ def _repeated(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "repeated-tokens",
-            f"Prompts begin or end with at least {_REPEATED} equal tokens that others attend to: {', '.join(names)}. "
-            "They may be padding that the model read as text.",
+            f"Prompts begin or end with at least {_REPEATED} identical tokens in a row that others attend to: "
+            f"{', '.join(names)}. They may be padding that the model read as text.",
             "Pass the attention_mask to the model when you record its attention, and save it in the same file.",
         )
     ]
@@ -89,8 +89,8 @@ def _unknown_ends(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "unknown-ends",
-            "Answers of different lengths that are generated in one batch continue with padding, and there are no "
-            f"tokens to tell: {', '.join(names)}.",
+            "Answers of different lengths generated in one batch are padded at the end; without their tokens, the "
+            f"padding cannot be identified: {', '.join(names)}.",
             "Save the generated sequences as input_ids in the same file, or generate one answer at a time.",
         )
     ]

@@ -56,7 +56,7 @@ def result_in(text: str, start: int, stop: int) -> Number | None:
 
 
 def continued(text: str, first: Number, result: Number, stop: int) -> Number:
-    """The result of a later equation, if that calculates on with a result: 72 in `48/2 = 24, then 48 + 24 = 72`.
+    """The result of a later equation, if that equation continues from the result: 72 in `48/2 = 24, then 48 + 24 = 72`.
 
     In `9 * 2 = 18, since 18 / 2 = 9`, the later equation checks the earlier one, whose result stays.
 

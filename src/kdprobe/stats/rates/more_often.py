@@ -34,8 +34,8 @@ class MoreOften:
         n: Number of problems.
         rates_a: Share of the answers of each of a's students that show it.
         rates_b: The same for b's students.
-        interval: 95% interval of the difference between the mean rates: over problems, and over seeds, too, with three
-            or more.
+        interval: 95% interval of the difference between the mean rates: over problems, and with three or
+            more seeds also over seeds.
         p: One-sided p-value against the hypothesis that a's rate is not the higher one.
     """
 

@@ -1,10 +1,11 @@
 """Whether students' rates differ between two sides by more than they do between seeds.
 
 Training with another seed makes another student, which may say "wait" or "I think" more often by habit. A test over
-problems cannot tell such a habit from an effect of the strategy. From three seeds on it can be told: the rates of a
-strategy's students are compared with Student's t. As two strategies have few students, the variance between seeds is
-pooled over all strategies that are compared, on the arcsine scale, where it depends little on the rate; there chance
-alone gives 1 / (4 n) with n problems, and no less is assumed (Freeman and Tukey, 1950; Anscombe, 1948).
+problems cannot tell such a habit from an effect of the strategy. With three or more seeds, the two can be told apart:
+the rates of a strategy's students are compared with Student's t. As two strategies have few students, the variance
+between seeds is pooled over all strategies that are compared, on the arcsine scale, where it depends little on the
+rate. There, chance alone gives 1 / (4 n) with n problems, and the variance is never taken to be smaller (Freeman and
+Tukey, 1950; Anscombe, 1948).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class LeakTables:
 
 
 def flat_test(rate: LeakRate) -> dict[str, Any]:
-    """What `--json` and tables give of a rate's test; `None` for all of it without one."""
+    """The fields of a rate's test in `--json` and tables; all `None` if there was no test."""
     return {name: getattr(rate.test, name, None) for name in _TEST}
 
 

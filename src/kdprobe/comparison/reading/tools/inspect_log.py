@@ -63,7 +63,7 @@ def header_of(value: Any) -> Mapping[str, Any]:
     """
     header = object_of(value)
     if not {"task", "model"} <= set(object_of(header.get("eval"))):
-        raise ValueError(f"it looks like {LOG}, but its header has no task and model")
+        raise ValueError(f"it looks like {LOG}, but its header lacks a task or a model")
     if (version := header.get("version", _VERSION)) != _VERSION:
         raise ValueError(
             f"it is {LOG} in format version {version!s:.20}; kdprobe reads version {_VERSION}. Write it with another "

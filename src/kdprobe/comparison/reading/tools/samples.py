@@ -22,7 +22,7 @@ class SampleRows(ABC):
     """Reads the samples of one tool.
 
     Args:
-        columns: The stated columns, which are looked up in the tool's nested data, too.
+        columns: The stated columns, which are also looked up in the tool's nested data.
 
     Attributes:
         tool: The tool's name.
