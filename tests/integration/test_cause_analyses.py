@@ -259,7 +259,8 @@ def test_an_error_that_nobody_foresaw_leaves_a_change_empty(look, untrained, pla
         monkeypatch.setattr(head_evidence, name, fail)
     result = look("ablation", [untrained, planted], count=2, exact=2, random_sets=0)
     assert result.tables["head_evidence"][["qk", "ov", "pattern"]].isna().all(axis=None)
-    why = "is not reported: it could not be measured (RuntimeError: shape '[3, 4]' is invalid)."
+    error = "RuntimeError: shape '[3, 4]' is invalid for input of size 7"
+    why = f"is not reported: it could not be measured ({error})."
     assert {f"The change in the circuits of planted {why}", f"The change in attention {why}"} <= set(result.statements)
     effect = "ablation_gradient"
     np.testing.assert_array_equal(result.tables["head_evidence"][effect], whole.tables["head_evidence"][effect])

@@ -208,7 +208,7 @@ def test_packed_sequences_are_refused(alone, tmp_path):
     packed[..., : first.shape[-1], : first.shape[-1]] = first
     packed[..., first.shape[-1] :, first.shape[-1] :] = second
     np.save(tmp_path / "a.npy", packed)
-    with pytest.raises(UsageError, match=r"No token from position 6 on .* several sequences are packed into one"):
+    with pytest.raises(UsageError, match=r"no token from position 6 onwards .* several sequences are packed into one"):
         one(tmp_path / "a.npy")
 
 
