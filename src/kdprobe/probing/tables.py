@@ -120,8 +120,17 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Puts an apostrophe before every text that a spreadsheet would take for a formula."""
     texts = table.select_dtypes(exclude=["number", "bool"])
-    escaped = {name: [_escaped(cell) for cell in texts[name]] for name in texts.columns}
-    return table.assign(**escaped).rename(columns=_escaped)
+    changed = {name: _all_escaped(texts[name]) for name in texts.columns}
+    return table.assign(**changed).rename(columns=_escaped)
+
+
+def _all_escaped(cells: pd.Series) -> Any:
+    """The cells escaped."""
+    if not isinstance(cells.dtype, pd.StringDtype):
+        return [_escaped(cell) for cell in cells]
+    # Most columns repeat a few texts.
+    codes, different = pd.factorize(cells, use_na_sentinel=False)
+    return np.array([_escaped(cell) for cell in different], dtype=object)[codes]
 
 
 def _escaped(cell: Any) -> Any:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 SIGNIFICANT = 0.05
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values within one planned family, in the order given."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
+    """Holm's adjusted p-values within one planned family, in the order given (Holm, 1979).
 
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    As statsmodels' `multipletests`, which collects garbage in every call: with a model in memory, half a second.
+    """
+    given = np.asarray(p_values, dtype=float)
+    order = np.argsort(given, kind="stable")
+    # The smallest is multiplied by their number, the next by one less, and none falls below one before it.
+    raised = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1)).clip(max=1.0)
+    adjusted = np.empty_like(raised)
+    adjusted[order] = raised
+    return [float(p) for p in adjusted]
 
 
 def p_text(p: float) -> str:
