@@ -84,7 +84,7 @@ def test_strategies_are_shown_once_and_judged_as_fidelity_judges_them(taught):
             {"texts": "gold"},
             "These answers to the 4 training problems come from texts = 'gold'; the teacher scored them.",
         ),
-        ({"samples": 2}, "Of several answers to a problem, the first is shown. "),
+        ({"samples": 2}, "Only the first answer to each problem is shown. "),
     ],
 )
 def test_where_the_answers_are_from_is_said(taught, options, said):

@@ -64,7 +64,7 @@ class LeakRate:
 
 @dataclass(frozen=True)
 class AnswerLength:
-    """The length of an arm's answers, the first to each problem, which is reported and never a finding.
+    """The length of an arm's answers, counting the first to each problem. It is reported, but is never a finding.
 
     Attributes:
         name: The arm.

@@ -1,6 +1,6 @@
 """Whether students' rates differ between two sides by more than they do between seeds.
 
-Training with another seed makes another student, which may say "wait" or "I think" more often by habit. A test over
+Another seed gives another student, which may say "wait" or "I think" more often by habit. A test over
 problems cannot tell such a habit from an effect of the strategy. With three or more seeds, the two can be told apart:
 the rates of a strategy's students are compared with Student's t. As two strategies have few students, the variance
 between seeds is pooled over all strategies that are compared, on the arcsine scale, where it depends little on the

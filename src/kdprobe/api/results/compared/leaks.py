@@ -28,11 +28,10 @@ class LeakTables:
     def leaks(self) -> pd.DataFrame:
         """A row per strategy (or arm) and kind of trace of priming in its answers; empty without texts.
 
-        `kind` is `hedging`, `self-correction`, `hint` or `quote`. `rate` is the share of all answers that show it;
-        of several answers to a problem, only the first counts.
-        Where it is known which arm is unprimed (`against`), `rate_a` and `rate_b` are the shares on the shared
-        problems, with their `difference`, its 95% interval, and one-sided p-values. `teacher` is the share of the
-        teacher's answers.
+        `kind` is `hedging`, `self-correction`, `hint` or `quote`. `rate` is the share of all answers that show it; if
+        there are several answers to a problem, only the first counts. Where it is known which arm is unprimed
+        (`against`), `rate_a` and `rate_b` are the shares on the shared problems, with their `difference`, its 95%
+        interval, and one-sided p-values. `teacher` is the share of the teacher's answers.
         """
         import pandas as pd
 
@@ -42,7 +41,7 @@ class LeakTables:
     def lengths(self) -> pd.DataFrame:
         """The mean length of each arm's answers, in words without thinking and in tokens; empty without texts.
 
-        Of several answers to a problem, only the first counts.
+        If there are several answers to a problem, only the first counts.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.leaks.result import AnswerLength
