@@ -51,11 +51,11 @@ def test_a_student_that_forgot_has_lost_the_task(run):
 
 
 def test_verdict_json_and_page_say_it(run):
-    [sentence] = [sentence for sentence in run.verdict if sentence.startswith("Students whose score on known fell")]
-    assert "below that of 'untrained' on 50 documents" in sentence
+    [sentence] = [sentence for sentence in run.verdict if sentence.startswith("Students that fell below the score of")]
+    assert "the score of 'untrained' on known (50 documents): " in sentence
     data = run.to_dict()["tasks"]
     assert data["roles"] == {"plain": "also", "known": "retention"}
     assert "lost" in {change["outcome"] for change in data["changes"]}
     page = run.report().read_text(encoding="utf-8")
     assert "Other benchmarks" in page
-    assert "Students whose score on known fell" in page
+    assert "Students that fell below the score of" in page

@@ -43,8 +43,7 @@ def _lost(task: str, changes: Sequence[TaskChange]) -> str:
         for change in changes
     )
     return (
-        f"Students whose score on {task} fell below that of {changes[0].b!r} on {changes[0].test.n} documents: "
-        f"{listed}."
+        f"Students that fell below the score of {changes[0].b!r} on {task} ({changes[0].test.n} documents): {listed}."
     )
 
 
