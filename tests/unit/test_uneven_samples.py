@@ -119,8 +119,8 @@ def test_outputs_say_that_only_first_answers_are_searched_for_traces_of_the_prim
     assert finding.evidence.startswith("Some of the first answers to each problem hedge: a 100.0%")
     assert "First answers of 'a' show traces of priming" in result.verdict[-1]
     made = text_of(page.read_text(encoding="utf-8"))
-    assert "Of several answers to a problem, only the first is read." in made
-    assert "Length of the answers Mean over problems of the first answer to each." in made
+    assert "Only the first answer to each problem is searched." in made
+    assert "Length of the answers Averaged over problems, using the first answer to each." in made
     assert "traces of priming and the lengths of answers come from the first" in made
     show_comparison(result.comparison)
     assert "the first answer to each problem" in " ".join(capsys.readouterr().out.split())
