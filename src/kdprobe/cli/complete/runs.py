@@ -30,7 +30,7 @@ def students(context: click.Context, _parameter: click.Parameter, incomplete: st
 
 
 def runs_or_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Finished runs, after a slash their students; files if no run's name begins like this."""
+    """Finished runs, after a slash their students; files if no run's name begins with what was typed."""
     names = (students if "/" in incomplete else runs)(context, parameter, incomplete)
     return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
 

@@ -1,12 +1,14 @@
 """Which answers quote the priming, and whether more of them do than of the unprimed students' answers.
 
 Ordinary runs of words do not count: those in more than 1% of the unprimed answers to the other problems; with several
-seeds, in the answers of students with other seeds. The answers to a problem itself, and those of the student with the
-same seed, have no part in what counts there, so that neither side is favoured: otherwise a run that by chance only the
-primed answers contain would be kept, and one that only the unprimed contain would be dropped.
+seeds, only the answers of students with other seeds are consulted. The answers to a problem itself, and those of the
+student with the same seed, play no part in deciding which runs are ordinary for that problem, so that neither side is
+favoured: otherwise a run that by chance only the primed answers contain would be kept, and one that only the unprimed
+answers contain would be dropped.
 
-Answers that share a run are not independent, since what is ordinary is chosen from the same answers. So the p-value is
-not that of a sign test: the sides are swapped at random problems, the choice is made anew, and the excess compared.
+Answers that share a run are not independent, since the ordinary runs are determined from the same answers. So the
+p-value does not come from a sign test: the sides are swapped for randomly chosen problems, the ordinary runs are
+determined anew, and the excesses are compared.
 """
 
 from __future__ import annotations
