@@ -27,4 +27,4 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if not parent.is_alive():
         # It ended before the call.
-        os._exit(1)
+        signal.raise_signal(signal.SIGKILL)
