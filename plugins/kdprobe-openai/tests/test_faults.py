@@ -117,7 +117,7 @@ def test_retry_after_is_honoured_by_all_requests(make, server):
 def test_retry_after_may_be_a_date_and_has_a_limit(make, server):
     later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server.changes = [(429, {"retry-after": later})]
-    with pytest.raises(KdprobeError, match=r"asks to wait 3[56]\d\d s, more than longest_wait"):
+    with pytest.raises(KdprobeError, match=r"asks kdprobe to wait 3[56]\d\d s, which is more than longest_wait"):
         list(make().respond(REQUESTS[:1], SAMPLING))
     server.changes = [(503, {"retry-after": "when it suits"})]
     assert len(list(make().respond(REQUESTS[:1], SAMPLING))) == 1
@@ -138,9 +138,9 @@ UNUSABLE = {
     ),
     "too few alternatives": (
         lambda data: content(data)[1]["top_logprobs"].pop(),
-        r"6 alternatives were requested \(transfer.top_logprobs\), but only 5 served",
+        r"6 alternatives were requested \(transfer.top_logprobs\), but only 5 were returned",
     ),
-    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "but only 0 served"),
+    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "but only 0 were returned"),
     "an alternative twice": (
         lambda data: content(data)[1]["top_logprobs"].__setitem__(1, content(data)[1]["top_logprobs"][0]),
         "an alternative is served twice|sum to",

@@ -101,7 +101,7 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
     real = Running.ask
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
-    assert "a: merged for vLLM, because its log-probabilities as a LoRA request are" in capsys.readouterr().err
+    assert "a: merged for vLLM, because its log-probabilities as a LoRA request differ from" in capsys.readouterr().err
     student_a = Student("a", resolve(str(model)), adapters / "a")
     right = expected_numbers(student_a, "float32", SharedModels(), effect=True)
     assert right.effect > 0.01
@@ -119,7 +119,7 @@ def test_a_model_with_other_numbers_is_refused(engine, loaded, monkeypatch):
 
     real = module.log_probabilities
     monkeypatch.setattr(module, "log_probabilities", lambda *some: [value + 0.01 for value in real(*some)])
-    with pytest.raises(KdprobeError, match=r"'base' are 0\.01 nats per token from those of transformers"):
+    with pytest.raises(KdprobeError, match=r"'base' differ from those of transformers by 0\.01 nats per token"):
         loaded(engine)
 
 

@@ -85,7 +85,7 @@ def number_tokens(tokenizer: Any, largest: int) -> list[int]:
         found += ids
     if len(found) < _FEWEST:
         raise KdprobeError(
-            f"The tokenizer has {len(found)} numbers that are single tokens, and the analysis needs {_FEWEST}.",
+            f"The tokenizer has only {len(found)} numbers that are single tokens, but the analysis needs {_FEWEST}.",
             "Remove 'successor-heads' from probe.analyses for this model.",
         )
     return found

@@ -157,7 +157,10 @@ def _alternatives(entry: Any, k: int) -> list[Served]:
     top = entry.get("top_logprobs")
     listed = [_token(item, possible=False) for item in top] if isinstance(top, list) else []
     if len(listed) < k:
-        raise UnusableError(f"{k} alternatives were requested (transfer.top_logprobs), but only {len(listed)} served")
+        were = "was" if len(listed) == 1 else "were"
+        raise UnusableError(
+            f"{k} alternatives were requested (transfer.top_logprobs), but only {len(listed)} {were} returned"
+        )
     # A server may add the written token to the k requested ones.
     return sorted(listed, key=lambda token: -token.logprob)[:k]
 

@@ -199,7 +199,8 @@ class Server:
         if asked is not None:
             if asked > self.options.longest_wait:
                 raise KdprobeError(
-                    f"The server {self.options.base_url} asks to wait {asked:.0f} s, more than longest_wait allows.",
+                    f"The server {self.options.base_url} asks kdprobe to wait {asked:.0f} s, which is "
+                    "more than longest_wait allows.",
                     "The answers so far are saved. Rerun later, or raise longest_wait.",
                 )
             # The wait applies to this client, not only to this request, so all requests wait.

@@ -142,7 +142,10 @@ class ServerTeacher:
         except RefusedError as refused:
             if refused.reason is not None:
                 kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
-                note(f"The server rejected the prompt of {request.id}, which {kind}{refused.said}; it has no answer.")
+                note(
+                    f"The server rejected the prompt of problem {request.id}, which {kind}{refused.said}; this problem "
+                    "has no answer."
+                )
                 return Answer("", refused.reason)
             if self.options.log_probabilities != "auto" or not refuses_log_probabilities(refused.said):
                 raise

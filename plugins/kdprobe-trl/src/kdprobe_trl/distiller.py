@@ -118,14 +118,15 @@ def cut_to_shared(
     if reason := _difference(student, teacher, prompts, shared):
         raise KdprobeError(
             f"The student's tokenizer is not the teacher's: {reason}.",
-            "On-policy distillation compares them token by token: "
+            "On-policy distillation compares student and teacher token by token: "
             'set distill.name = "sequence", or use models that share their tokenizer.',
         )
     embedding = student.model.get_input_embeddings()
     name = next(name for name, module in student.model.named_modules() if module is embedding).rpartition(".")[2]
     if rows[0] != shared and name in targets:
         raise KdprobeError(
-            f"The distiller 'trl-on-policy' cannot train {name}: the student has rows that are not tokens.",
+            f"The distiller 'trl-on-policy' cannot train {name}: some rows of the student's embeddings belong to "
+            "no token that it shares with the teacher.",
             "Remove it from lora.target_modules.",
         )
     for loaded, size in zip((student, teacher), rows, strict=True):
@@ -141,7 +142,7 @@ def _difference(student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Pro
     if foreign := [token for token in sorted(match.foreign) if token < shared]:
         return f"{len(foreign)} ids are other added tokens, such as {foreign[0]}"
     largest = max(*student.eos_ids, *(token for pair in prompts.items() for prompt in pair for token in prompt))
-    return f"prompts or end tokens use the id {largest}, which one of them lacks" if largest >= shared else ""
+    return f"prompts or end tokens use the id {largest}, which one of the tokenizers lacks" if largest >= shared else ""
 
 
 def prompts_of(context: TrainContext, student_tokenizer: Any, teacher_tokenizer: Any) -> dict[Prompt, Prompt]:

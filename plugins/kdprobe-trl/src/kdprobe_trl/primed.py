@@ -94,5 +94,5 @@ class PrimedBackbone(nn.Module):
                 return prompt
         raise KdprobeError(
             "TRL gave the student a prompt that is not one of kdprobe's student conversations.",
-            "Its chat template and kdprobe's disagree on this tokenizer; use another distiller.",
+            "TRL's rendering and kdprobe's differ for this tokenizer; use another distiller.",
         )

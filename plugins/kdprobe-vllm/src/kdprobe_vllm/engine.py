@@ -110,8 +110,8 @@ class VllmEngine:
         if distance <= ALLOWED[dtype] and distance < expected.effect / 2:
             return running, ""
         return None, (
-            f"its log-probabilities as a LoRA request are {distance:.2g} nats per token from the merged student's, "
-            f"which are {expected.effect:.2g} from the base's"
+            f"its log-probabilities as a LoRA request differ from those of the merged student by {distance:.2g} "
+            f"nats per token; the latter differ from those of the base by {expected.effect:.2g}"
         )
 
     def _whole(self, student: Student, expected: Expected, running: Running) -> VllmStudent:
@@ -120,8 +120,8 @@ class VllmEngine:
         # Also true of NaN.
         if not distance <= ALLOWED[running.dtype]:
             raise KdprobeError(
-                f"vLLM's log-probabilities of {student.name!r} are {distance:.2g} nats per token from those of "
-                f"transformers; at most {ALLOWED[running.dtype]:g} is allowed in {running.dtype}.",
+                f"vLLM's log-probabilities of {student.name!r} differ from those of transformers by {distance:.2g} "
+                f"nats per token; at most {ALLOWED[running.dtype]:g} is allowed in {running.dtype}.",
                 "Use the engine transformers.",
             )
         return VllmStudent(running, expected.loaded, None, self._options)

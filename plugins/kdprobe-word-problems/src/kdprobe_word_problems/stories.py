@@ -80,7 +80,7 @@ def build(options: StoriesOptions) -> Callable[[Split], Iterator[Problem]]:
             misses = 0
             yield problem
         raise KdprobeError(
-            f"There are only {len(seen)} such stories for the {split} split.",
+            f"There are only {len(seen)} stories with these options for the {split} split.",
             "Request fewer problems, or raise steps or largest.",
         )
 
