@@ -49,7 +49,7 @@ def test_verdict_page_and_data_say_how_many_samples_there_are(run):
     text = text_of(run.report().read_text(encoding="utf-8"))
     assert f"{SAMPLES} samples per problem, temperature 1.1" in text
     assert f"; {SAMPLES} samples per problem)" in text
-    assert "Outcomes and filters are those of the first sample" in text
+    assert "Outcomes and filters refer to the first sample of each problem" in text
     assert "McNemar" not in text
     arms = run.to_dict()["arms"]
     assert {each["measure"] for arm in arms for each in arm["at_k"]} == {"pass@2", "pass@3", "maj@2", "maj@3"}

@@ -214,7 +214,7 @@ def test_the_page_says_how_many_samples_there_are(evaluated):
     assert "24 answers, 4 samples per problem" in text
     assert "4 samples per problem, temperature 1.3" in text
     assert "maj@4" in text
-    assert "Outcomes and filters are those of the first sample" in text
+    assert "Outcomes and filters refer to the first sample of each problem" in text
     (records,) = evaluated.records.values()
     for shown, (_, answers) in zip(data_of(page)["answers"]["arms"][0], records.groupby("id", sort=False), strict=True):
         assert [shown["right"], *(each["right"] for each in shown["others"])] == answers["correct"].tolist()

@@ -153,7 +153,7 @@ def test_a_difference_in_few_templates_is_not_shown_for_others():
 def test_a_difference_in_many_templates_also_holds_for_others():
     answer = by_template(np.arange(80) % 8 < 4, 10)
     assert answer.by_template.startswith(
-        "It also holds with templates, not problems, as the sample (10 templates: 95% CI "
+        "The difference also holds with templates, not problems, as the sample (10 templates: 95% CI "
     )
     assert answer.by_template.endswith("unadjusted p = 0.002), so it generalises to other templates like these.")
 
@@ -161,7 +161,7 @@ def test_a_difference_in_many_templates_also_holds_for_others():
 def test_no_difference_is_none_by_template_either():
     answer = by_template(np.arange(80) < 2, 10)
     assert not answer.shown
-    assert answer.by_template.endswith("it is not significant either.")
+    assert answer.by_template.endswith("), the difference is not significant either.")
 
 
 def test_findings_say_whether_they_concern_the_headline():

@@ -78,8 +78,8 @@ def test_strategies_are_shown_once_and_judged_as_fidelity_judges_them(taught):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "The teacher answered the 4 training problems under each strategy. Students learned from these. "),
-        ({"kept": [["train-0", 0]]}, "under each strategy. Students learned from some of these. "),
+        ({}, "The teacher answered the 4 training problems under each strategy. Students learned from these answers. "),
+        ({"kept": [["train-0", 0]]}, "under each strategy. Students learned from some of these answers. "),
         (
             {"texts": "gold"},
             "These answers to the 4 training problems come from texts = 'gold'; the teacher scored them.",
@@ -89,7 +89,7 @@ def test_strategies_are_shown_once_and_judged_as_fidelity_judges_them(taught):
 )
 def test_where_the_answers_are_from_is_said(taught, options, said):
     assert said in (note := taught[0](**options)["note"])
-    assert note.endswith("The teacher was not given the 3 test problems; these only measure students.")
+    assert note.endswith("The teacher was not given the 3 test problems; these serve only to test the students.")
 
 
 def test_of_many_answers_the_first_are_shown(taught, monkeypatch):

@@ -73,7 +73,7 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const those = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects together`;
+  const those = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects do together`;
   const compared =
     as_large === 0
       ? `none of ${random} random sets lowers log p as much as ${those}`

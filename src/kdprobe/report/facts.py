@@ -102,9 +102,9 @@ def several_told(comparison: Comparison) -> str:
     if not is_several(samples):
         return ""
     return (
-        f"Problems have {samples_text(samples)}. Outcomes and filters are those of the first sample of each; the "
-        "other samples are shown below it. Accuracies, differences and their tests use all samples; traces of priming "
-        "and the lengths of answers come from the first."
+        f"Problems have {samples_text(samples)}. Outcomes and filters refer to the first sample of each "
+        "problem; the other samples are shown below it. Accuracies, differences and their tests use all "
+        "samples; traces of priming and the lengths of answers come from the first."
     )
 
 

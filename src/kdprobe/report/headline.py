@@ -145,12 +145,15 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     shown = over.p < SIGNIFICANT
     if pair.significant and shown:
         return (
-            f"It also holds with templates, not problems, as the sample ({over.groups} templates: {measured}), so it "
-            "generalises to other templates like these."
+            f"The difference also holds with templates, not problems, as the sample ({over.groups} templates: "
+            f"{measured}), so it generalises to other templates like these."
         )
     if not pair.significant:
-        found = "it is significant" if shown else "it is not significant either"
-        return f"With templates, not problems, as the sample ({over.groups} templates: {measured}), {found}."
+        found = "significant" if shown else "not significant either"
+        return (
+            f"With templates, not problems, as the sample ({over.groups} templates: {measured}), the difference is "
+            f"{found}."
+        )
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
     few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)

@@ -39,7 +39,8 @@ COMPARISON = {
     "template": Term(
         "template",
         "A text from which problems are made by filling in different numbers and names. Problems from one template "
-        "tend to be solved or missed together, so many problems from few templates say little about other kinds.",
+        "tend to be solved or missed together, so many problems from few templates say little about other kinds "
+        "of problem.",
     ),
     "extractor": Term(
         "extractor: robust, published, strict",
@@ -93,8 +94,8 @@ COMPARISON = {
     ),
     "nats": Term(
         "nats",
-        "The unit of log-probabilities with the natural logarithm. One nat less means that the probability is divided "
-        "by 2.7; 2.3 nats less, by 10.",
+        "The unit of log-probabilities that use the natural logarithm. One nat less means that the probability is "
+        "divided by 2.7; 2.3 nats less, by 10.",
     ),
     "cut-off": Term("cut off", "The answer reached the token budget before it ended."),
 }

@@ -93,12 +93,13 @@ def _asked(strategy: str, responses: Sequence[Response], problems: Mapping[str, 
 def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
     trained, tested = (len(record["problems"].get(split, [])) for split in ("transfer", "test"))
     transfer = record["config"].get("transfer", {})
-    problems, learned = counted(trained, "training problem"), f"Students learned from {'some of ' * filtered}these."
+    problems = counted(trained, "training problem")
+    learned = f"Students learned from {'some of ' * filtered}these answers."
     if (texts := transfer.get("texts", OWN)) == OWN:
         said = f"The teacher answered the {problems} under each strategy. {learned}"
     else:
         said = f"These answers to the {problems} come from texts = {texts!r}; the teacher scored them. {learned}"
     several = " Only the first answer to each problem is shown." if transfer.get("samples", 1) > 1 else ""
     part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
-    untold = f" The teacher was not given the {counted(tested, 'test problem')}; these only measure students."
+    untold = f" The teacher was not given the {counted(tested, 'test problem')}; these serve only to test the students."
     return f"{said}{several}{part}{untold}"
