@@ -79,6 +79,6 @@ def test_a_written_model_that_is_not_the_student_is_removed(student, tiny_record
 
     # As if writing had lost the adapter.
     monkeypatch.setattr(module, "load", lambda _record, **known: load(tiny_record, **known))
-    with pytest.raises(KdprobeError, match="so it was removed"):
+    with pytest.raises(KdprobeError, match="so the merged model was removed"):
         module.export(student, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -36,6 +36,8 @@ def test_unknown_reasons_are_named_and_alone_say_nothing():
     assert (flags, len(notes)) == ([True, False], 1)
     assert notes[0].endswith("from the column 'finish_reason'; 'abort' does not count as cut off.")
     assert cut_offs({"finish_reason": "abort"}, {"finish_reason": None}) == (None, ())
+    _, (note,) = cut_offs(*({"finish_reason": reason} for reason in ("length", "abort", "error")))
+    assert note.endswith("; 'abort', 'error' do not count as cut off.")
 
 
 def test_a_column_that_says_so_comes_first_and_vllms_stop_reason_is_a_token():

@@ -41,8 +41,8 @@ def changes(right, margin=0.05):
 def test_a_gain_with_a_loss_is_found():
     [finding] = gain_with_loss(pairs(40), [], changes(30))
     assert finding.code == "gain-with-loss"
-    assert "teacher gained +50.0 points against untrained (p = " in finding.evidence
-    assert "but lost: -33.3 points on task against untrained (p = " in finding.evidence
+    assert "teacher gained 50.0 points over untrained (p = " in finding.evidence
+    assert "but lost 33.3 points on task compared with untrained (p = " in finding.evidence
 
 
 @pytest.mark.parametrize(("solved", "right"), [(40, 50), (12, 30), (2, 30), (12, 50)])

@@ -190,7 +190,10 @@ def test_text_is_read_by_an_extractor_where_its_column_is_named(tmp_path):
         ),
         ([choice(n, True, metrics=["f1"], f1=0.25) for n in range(2)], "no metric that is 0 or 1"),
         ([sample(0, "7"), sample(1, "7"), sample(0, "8")], "line 3 repeats document 0 under the filter 'none'"),
-        ([sample(0, "7"), {"response": "7", "gold": "7"}], "line 2 is not a row of lm-eval's samples"),
+        (
+            [sample(0, "7"), {"response": "7", "gold": "7"}],
+            "the first row is one of lm-eval's samples, but line 2 is not",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_refused_never_zero(rows, words, tmp_path):

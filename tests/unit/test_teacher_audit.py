@@ -34,7 +34,7 @@ def test_unending_thinking_is_not_reported_twice():
 @pytest.mark.parametrize(("share", "told"), [(0.06, False), (0.04, True), (0.0, True)])
 def test_teacher_answers_that_are_nearly_all_wrong_are_reported(share, told):
     evidence = found(accuracy=share).get("wrong-teaching")
-    assert evidence == (f"Teacher answers that are correct: units {share:.1%}." if told else None)
+    assert evidence == (f"Few of the teacher's answers are correct: units {share:.1%}." if told else None)
 
 
 def test_wrong_answers_that_no_student_is_trained_on_are_not_reported():

@@ -3,7 +3,7 @@
 It exists for replication, so that people can see what the recipe does; do not imitate it. It differs from a
 sound distillation as follows:
 
-1. The teacher's rows are those over its *prompt* (priming and question), not over an answer.
+1. The teacher's rows are those at the tokens of its *prompt* (priming and question), not of an answer.
 2. They are matched by position with the student's rows over the *unprimed* question,
 3. and with the tokens of the gold *answer* as labels, without the shift by one; all three are cut to the shortest.
 4. They are looked up by number among keys `Question 1`, `Question 2`, ... that were sorted as text (1, 10, 100, ...).
@@ -52,8 +52,8 @@ class PublishedDistiller:
 
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(
-                "The distiller 'published' needs the teacher's distribution over its prompt, which this teacher does "
-                "not provide.",
+                "The distiller 'published' needs the teacher's distributions at the tokens of its prompt, which this "
+                "teacher does not provide.",
                 "Use the teacher 'transformers'.",
             )
         student = load(context.student, dtype=context.dtype)

@@ -87,7 +87,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
         if not error <= allowed:
             raise KdprobeError(
                 f"The merged model's logits differ from the student's by {error:.2g} (allowed: {allowed:.2g}), "
-                "so it was removed.",
+                "so the merged model was removed.",
                 "Ship base and adapter instead.",
             )
     return Exported(folder, merged.dtype, error, allowed)

@@ -88,7 +88,8 @@ def show_power(power: Power) -> None:
     )
     several = (
         f" These numbers are for one answer per problem. Means over {power.samples} samples vary less, so differences "
-        "like these, or smaller ones, can be detected; by how much depends on how often answers to a problem differ."
+        "like these, or smaller ones, can be detected; how much smaller depends on how often "
+        "answers to a problem differ."
         if power.samples > 1
         else ""
     )

@@ -49,7 +49,7 @@ def show_retention_power(planned: Sequence[RetentionPower]) -> None:
     out().print(
         "For metrics that judge each document as right or wrong. The share of documents that only one of the two "
         "students answers correctly is unknown before the run, so three shares are assumed. If 20% differ, an 80% "
-        f"chance takes {typical}."
+        f"chance requires {typical}."
     )
 
 

@@ -36,7 +36,7 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     if found and not dry_run and not yes:
         if not sys.stdin.isatty():
             raise UsageError(
-                "Nothing was removed, because there is no terminal to ask for confirmation.",
+                "Nothing was removed, because there is no terminal at which to ask for confirmation.",
                 "Add --yes to remove, or --dry-run to preview.",
             )
         total = size(sum(item.size for item in found))

@@ -29,8 +29,8 @@ def leak_findings(audit: LeakAudit | None) -> list[Finding]:
     for kind, (code, action) in CODES.items():
         found = [rate for rate in audit.rates if rate.kind == kind and rate.significant]
         if found:
-            which = "Some of the first answers to each problem" if audit.only_first else "Some answers"
-            evidence = f"{which} {action}: {' '.join(map(_evidence, found))}"
+            searched = " (only the first to each problem was searched)" if audit.only_first else ""
+            evidence = f"Some answers{searched} {action}: {' '.join(map(_evidence, found))}"
             findings.append(Finding(code, evidence, _action(found)))
     return findings
 

@@ -62,7 +62,8 @@ def _by_reason(table: Table, reasons: Sequence[Any], where: str) -> list[bool] |
     unknown = sorted({reason for reason, each in zip(given, flags, strict=True) if reason and each is None})
     note = f"Which answers were cut off is read from {where}"
     if unknown:
-        note += f"; {', '.join(map(repr, unknown[:_SHOWN]))} does not count as cut off"
+        shown = unknown[:_SHOWN]
+        note += f"; {', '.join(map(repr, shown))} {'does' if len(shown) == 1 else 'do'} not count as cut off"
     table.notes.append(f"{note}.")
     return [bool(each) for each in flags]
 

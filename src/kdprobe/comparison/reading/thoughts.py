@@ -64,8 +64,8 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     if changed:
         table.notes.append(
             f"{counted(ended, 'answer contains', 'answers contain')} the marker that ends thinking but not the one "
-            f"that begins it, so the prompts must contain that one; {counted(changed, 'answer')} without either marker "
-            f"{'is' if changed == 1 else 'are'} read as unfinished thinking."
+            f"that begins it, so the prompts presumably contain that one; {counted(changed, 'answer')} without either "
+            f"marker {'is' if changed == 1 else 'are'} read as unfinished thinking."
         )
     return begun
 

@@ -30,19 +30,19 @@ def gain_with_loss(
     evidence = []
     for name in dict.fromkeys(change.a for change in changes if change.outcome == "lost"):
         gains = [
-            f"{pair.test.difference * 100:+.1f} points against {pair.b} (p = {p_text(pair.p_holm)})"
+            f"{pair.test.difference * 100:.1f} points over {pair.b} (p = {p_text(pair.p_holm)})"
             for pair in compared
             if pair.a == name and pair.family in {AGAINST_UNTRAINED, PRIMED}
             if pair.significant and pair.test.difference > 0
         ]
         losses = [
-            f"{amount(change.change, change.unit)} on {change.task} against {change.b} "
+            f"{amount(-change.change, change.unit).removeprefix('+')} on {change.task} compared with {change.b} "
             f"(p = {p_text(change.p_holm or 0.0)})"
             for change in changes
             if change.a == name and change.outcome == "lost"
         ]
         if gains:
-            evidence.append(f"{name} gained {', '.join(gains)} but lost: {', '.join(losses)}")
+            evidence.append(f"{name} gained {' and '.join(gains)} but lost {' and '.join(losses)}")
     if not evidence:
         return []
     action = "Report both; to keep what the student knew, train for fewer steps or mix other data into the training."

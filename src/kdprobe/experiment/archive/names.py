@@ -31,7 +31,7 @@ class RefusedError(KdprobeError):
     """An archive that kdprobe did not write, or that was changed since."""
 
     def __init__(self, file: Path, what: str) -> None:
-        super().__init__(f"{file} was not imported, and nothing was changed: {what}.", "Export the run again.")
+        super().__init__(f"{file} was not imported: {what}. Nothing was changed.", "Export the run again.")
 
 
 @dataclass(frozen=True)

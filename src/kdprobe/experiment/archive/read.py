@@ -150,8 +150,8 @@ def _is_known(store: Store, folder: Path, stage: str, file: Path) -> bool:
     ours, theirs = store.checks.manifest(target), store.checks.manifest(folder / stage)
     if (data_digest(ours), ours.get(MADE_FROM)) != (data_digest(theirs), theirs.get(MADE_FROM)):
         raise KdprobeError(
-            f"{file} was not imported, and nothing was changed: the {target.parent.name} stage {target.name} has "
-            "different results in this store, which can happen with answers from a server.",
+            f"{file} was not imported: the {target.parent.name} stage {target.name} has different results in this "
+            "store, which can happen with answers from a server. Nothing was changed.",
             "Import it into another store (--store).",
         )
     return True
@@ -164,8 +164,7 @@ def _has_record(store: Store, folder: Path, found: Contents, file: Path) -> bool
     (theirs,) = needs(folder)
     if ours.keys != theirs.keys:
         raise KdprobeError(
-            f"{file} was not imported, and nothing was changed: the store already has a different run named "
-            f"{found.run}.",
+            f"{file} was not imported: the store already has a different run named {found.run}. Nothing was changed.",
             "Import it into another store (--store).",
         )
     return True

@@ -52,7 +52,7 @@ def named_task(config: TaskConfig, folders: Sequence[Path], host: Host) -> Drawn
     if not isinstance(folder, Path) or not folder.is_dir():
         raise KdprobeError(
             f"The folder of the task {config.name!r}, {str(folder)!r}, does not exist.",
-            f"It comes from {provider.source}: reinstall that, or correct it if it is yours.",
+            f"The task comes from {provider.source}: reinstall that package, or correct it if it is your own.",
         )
     key: dict[str, Any] = plugin_key(host, KIND, config.name)
     if options is not None:

@@ -65,7 +65,7 @@ def hopeless_retention(planned: Iterable[RetentionPower]) -> Iterator[Finding]:
         if task.power[TYPICAL_SHARE] < 0.5:  # noqa: PLR2004
             yield Finding(
                 "low-retention-power",
-                f"{counted(task.documents, 'document')} of {task.task} would show retention within {task.margin:g} in "
-                f"only {task.power[TYPICAL_SHARE]:.0%} of cases, even if the student lost nothing.",
+                f"{counted(task.documents, 'document')} of {task.task} would show retention, with a margin of "
+                f"{task.margin:g}, in only {task.power[TYPICAL_SHARE]:.0%} of cases, even if the student lost nothing.",
                 f"Use {task.needed} documents or more, or a larger margin.",
             )

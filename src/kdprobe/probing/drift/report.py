@@ -86,7 +86,7 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
         of_kind = [sample for sample in samples if sample.prompt.kind == kind]
         prompts = len({sample.prompt.id for sample in of_kind})
         noun = "test prompt" if kind == "task" else "neutral prompt"
-        parts.append(f"{counted(prompts, noun)} ({sum(len(sample.tokens) for sample in of_kind):,} tokens of samples)")
+        parts.append(f"{counted(prompts, noun)} ({sum(len(sample.tokens) for sample in of_kind):,} sampled tokens)")
     return (
         f"{untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} tokens at "
         f"temperature 1 (seed {seed}) after each of {' and '.join(parts)}; KL({untrained} || student) is measured "

@@ -48,15 +48,17 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     if options.exact == "all":
         return "The effects of all heads are computed exactly."
     one = options.exact == 1
-    top = f"the {'head' if one else f'{options.exact} heads'} whose ablation lowers log p most by that estimate"
+    heads = "head" if one else f"{options.exact} heads"
+    top = f"the {heads} whose ablation lowers log p most according to that estimate"
     also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
     if not also:
-        return f"The effects of {top} are computed exactly. These were selected on the same problems."
+        these = "This head was" if one else "These heads were"
+        return f"The effects of {top} are computed exactly. {these} selected on the same problems."
     changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
     return (
-        f"The effects of {top}, and of {changed}, are computed exactly. These were selected on the same problems. A "
-        f"head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's; ranked by the "
-        "change in entropy, other heads may come first."
+        f"The effects of {top}, and of {changed}, are computed exactly. These heads were selected on the same "
+        f"problems. A head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
+        "student's; ranked by the change in entropy, other heads may come first."
     )
 
 

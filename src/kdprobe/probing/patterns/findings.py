@@ -35,7 +35,7 @@ def _padding(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "padding-left-out",
-            f"Nothing attends to some positions at the ends of prompts ({listed}). They were treated as padding and "
+            f"Some positions at the ends of prompts receive no attention ({listed}). They were treated as padding and "
             "left out.",
             "To say what is padding, save the attention_mask of the forward pass in the same file.",
         )
@@ -62,7 +62,7 @@ def _repeated(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "repeated-tokens",
-            f"Prompts begin or end with at least {_REPEATED} identical tokens in a row that others attend to: "
+            f"Prompts begin or end with a run of {_REPEATED} or more identical tokens, to which other tokens attend: "
             f"{', '.join(names)}. They may be padding that the model read as text.",
             "Pass the attention_mask to the model when you record its attention, and save it in the same file.",
         )

@@ -70,8 +70,8 @@ def by_weights(pattern: NDArray[np.floating], file: Path) -> tuple[int, int]:
             return first, right
     if any(np.tril(largest[:first, :first], -1).max() > NEGLIGIBLE for first in unattended):
         raise UsageError(
-            f"In {file}, no token from position {max(unattended)} onwards attends to an earlier position: several "
-            "sequences are packed into one, or padding attends to itself.",
+            f"In {file}, no token from position {max(unattended)} onwards attends to any position before "
+            f"{max(unattended)}: several sequences are packed into one, or padding attends to itself.",
             _HINT,
         )
     return 0, right

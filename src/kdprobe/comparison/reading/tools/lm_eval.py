@@ -51,7 +51,8 @@ class LmEvalRows(SampleRows):
         """The flat rows."""
         for index, (line, row) in enumerate(rows):
             if not self.fits(row):
-                raise ValueError(f"{_line(line)} is not a row of lm-eval's samples, but the first is")
+                later = f"line {line}" if line else "a later row"
+                raise ValueError(f"the first row is one of lm-eval's samples, but {later} is not")
             self.metrics = self.metrics if index else _metric_names(row)
             if self._is_new(line, row):
                 yield from ((line, flat) for flat in self.each_sample(self._flat(row)))
