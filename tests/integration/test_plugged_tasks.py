@@ -108,7 +108,7 @@ def test_what_cannot_be_loaded_is_told_in_a_sentence(plugins, tmp_path):
     host, own = host_of(plugins), tmp_path / "own"
     with pytest.raises(UsageError, match=r"theirs.options.size: input should be a valid integer"):
         named_task(TaskConfig(name="theirs", options={"size": "x"}), [], host)
-    with pytest.raises(KdprobeError, match=r"folder of the task 'gone', .* does not exist. It comes from"):
+    with pytest.raises(KdprobeError, match=r"folder of the task 'gone', .* does not exist. The task comes from"):
         named_task(TaskConfig(name="gone"), [], host)
     with pytest.raises(KdprobeError, match=r"folder of the task 'theirs', .*tasks-7.* does not exist"):
         named_task(TaskConfig(name="theirs", options={"size": 7}), [], host)
