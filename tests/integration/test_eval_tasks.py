@@ -112,7 +112,7 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
         (["--task", "mine", "--limit", "61"], "has only 60 documents"),
         (["--task", "humaneval"], "runs code that the model writes"),
         (["--task", "mine", "--num-fewshot", "70"], "has only 60 documents to draw 70 examples from"),
-        (["--include-path", "OWN"], "has no effect without a task of lm-eval"),
+        (["--include-path", "OWN"], "has no effect, because no task from its folder is named"),
     ],
 )
 def test_wrong_use_is_told(arguments, words, tiny_model, folder, tmp_path, capsys):

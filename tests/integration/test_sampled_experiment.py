@@ -66,7 +66,7 @@ def test_a_card_has_the_accuracy_of_all_answers(run, tmp_path):
     run.students["unprimed"].export(tmp_path / "exported", progress=False)
     card = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
     assert f"Of {4 * SAMPLES} answers to test problems" in card
-    assert f"{SAMPLES} sampled for each" in card
+    assert f"({SAMPLES} sampled per problem)" in card
 
 
 def test_arms_of_runs_are_compared_by_problem_too(run, config, tmp_path):

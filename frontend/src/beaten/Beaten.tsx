@@ -119,7 +119,7 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
                   {row.significant ? "differs" : "no significant difference"}, p = {row.p}
                   {row.only && row.sampled ? (
                     <>
-                      , better on {row.only[0]} problems, worse on {row.only[1]}
+                      , better on {row.only[0]} {row.only[0] === 1 ? "problem" : "problems"}, worse on {row.only[1]}
                     </>
                   ) : row.only ? (
                     <>

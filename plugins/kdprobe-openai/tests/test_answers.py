@@ -75,7 +75,7 @@ def test_an_answer_without_a_choice_is_taken_in_the_end(make, server):
 def test_a_server_that_never_gives_a_choice_ends_the_capture(make, server):
     server.always = b'{"choices": []}'
     many = [type(REQUESTS[0])(f"p{index}", REQUESTS[0].messages) for index in range(40)]
-    with pytest.raises(KdprobeError, match="did not answer in 1 attempts; last error: an answer without any choice"):
+    with pytest.raises(KdprobeError, match="gave no usable answer in 1 attempt; last error: an answer without choices"):
         list(make(concurrency=1, attempts=1).respond(many, SAMPLING))
     assert len(server.asked) == 10
 
@@ -244,7 +244,7 @@ def test_a_prompt_that_was_too_long_is_asked_again_by_a_capture_that_goes_on(cap
     said = {"error": {"message": TOO_LONG["vLLM"]}}
     server.refuse = lambda body: said if body["messages"][0]["content"] == some_problems(6)[0].id else None
     server.changes = [None] * 5 + [429]
-    with pytest.raises(KdprobeError, match="did not answer"):
+    with pytest.raises(KdprobeError, match="gave no usable answer"):
         capture(scratch=tmp_path, attempts=1)
     server.refuse = lambda body: None
     responses = capture(scratch=tmp_path)

@@ -88,7 +88,7 @@ def test_a_server_that_ignores_the_budget_is_refused(make, server):
 @pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}", b'{"error": "busy"}'], ids=str)
 def test_what_stays_ends_the_capture_with_a_sentence(make, server, fault):
     server.always = fault
-    with pytest.raises(KdprobeError, match="did not answer in 3 attempts; last error: ") as error:
+    with pytest.raises(KdprobeError, match="gave no usable answer in 3 attempts; last error: ") as error:
         list(make(attempts=3).respond(REQUESTS[:1], SAMPLING))
     assert "The answers so far are saved" in str(error.value)
     assert len(server.asked) == 3

@@ -101,7 +101,7 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
     real = Running.ask
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
-    assert "a: merged for vLLM, because its log-probabilities as a LoRA request differ from" in capsys.readouterr().err
+    assert "a: merged for vLLM, because as a LoRA request, its log-probabilities differ from" in capsys.readouterr().err
     student_a = Student("a", resolve(str(model)), adapters / "a")
     right = expected_numbers(student_a, "float32", SharedModels(), effect=True)
     assert right.effect > 0.01

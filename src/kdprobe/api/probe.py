@@ -11,6 +11,7 @@ from kdprobe.api.given.inputs import checked_options, conversation_of, create, p
 from kdprobe.api.results.probe import ProbeResult
 from kdprobe.api.session import AnyPath, calling
 from kdprobe.errors import UsageError
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -230,7 +231,7 @@ def _write(
     subject = (
         "Attention patterns from files."
         if context.patterns
-        else f"{len(context.problems)} problems; all students read the same tokens. "
+        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens. "
         f"{context.students[0].base.conversation.sentence}".strip()
     )
     names = [source.name for source in (context.patterns or context.students)]

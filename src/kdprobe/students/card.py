@@ -47,7 +47,7 @@ class Score:
         accuracy = f"{self.correct / self.n:.1%}, 95% CI {self.low:.1%} to {self.high:.1%}"
         if self.samples > 1:
             return (
-                f"Of {self.n} answers to test problems from {self.dataset}, {self.samples} sampled for each, "
+                f"Of {self.n} answers to test problems from {self.dataset} ({self.samples} sampled per problem), "
                 f"{self.correct} are correct ({accuracy}, over problems); they were read by the extractor "
                 f"`{self.extractor}`."
             )

@@ -78,7 +78,7 @@ class Answer:
         """
         choices = data.get("choices") if isinstance(data, Mapping) else None
         if choices == []:
-            raise PassingFaultError("an answer without any choice", instead=cls("", "no choice"))
+            raise PassingFaultError("an answer without choices", instead=cls("", "no choice"))
         choice = choices[0] if isinstance(choices, list) else None
         message = choice.get("message") if isinstance(choice, Mapping) else None
         if not isinstance(choice, Mapping) or not isinstance(message, Mapping):

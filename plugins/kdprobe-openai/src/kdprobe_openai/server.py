@@ -112,9 +112,9 @@ class Server:
                     if fault.instead is not None and (self._good or self._poor < _MOST_POOR):
                         taken: Read = fault.instead
                         return taken
+                    tries = "1 attempt" if attempt == 1 else f"{attempt} attempts"
                     raise KdprobeError(
-                        f"The server {self.options.base_url} did not answer in {attempt} attempts; last error: "
-                        f"{fault}.",
+                        f"The server {self.options.base_url} gave no usable answer in {tries}; last error: {fault}.",
                         "The answers so far are saved. Fix the server, then rerun the command to resume. If it "
                         "is overloaded, lower concurrency or requests_per_minute.",
                     ) from fault
@@ -143,8 +143,11 @@ class Server:
         if reply.status_code in {401, 403} and reason is None:
             variable = self.options.key_variable
             raise KdprobeError(
-                f"The server {self.options.base_url} rejected the key (status {reply.status_code}).",
-                f"Check the environment variable {variable}." if variable else "Set key_variable to its variable.",
+                f"The server {self.options.base_url} {'rejected the' if variable else 'requires a'} key (status "
+                f"{reply.status_code}).",
+                f"Check the environment variable {variable}."
+                if variable
+                else "Set key_variable to the name of the environment variable that holds the key.",
             )
         if not reply.is_success:
             raise self._refusal(reply, reason, said)

@@ -63,7 +63,9 @@ class FewShotOptions(BaseModel):
     @model_validator(mode="after")
     def _enough(self) -> Self:
         if self.examples is None and self.shots > len(OWN):
-            raise ValueError(f"the package has only {len(OWN)} examples; set examples to a file for {self.shots} shots")
+            raise ValueError(
+                f"the package has only {len(OWN)} examples; for {self.shots} shots, set the option examples to a file"
+            )
         return self
 
 

@@ -107,7 +107,10 @@ def task_folders(given: AnyPath | Sequence[AnyPath], rows: Sequence[Mapping[str,
     """
     folders = [Path(given)] if isinstance(given, str | os.PathLike) else [Path(folder) for folder in given]
     if folders and not rows:
-        raise UsageError("--include-path has no effect without a task of lm-eval.", "Name a task in it with --task.")
+        raise UsageError(
+            "--include-path has no effect, because no task from its folder is named.",
+            "Name a task in that folder with --task.",
+        )
     return folders
 
 

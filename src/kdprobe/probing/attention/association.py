@@ -104,7 +104,7 @@ def _sentence(
 ) -> str:
     lead = f"{student}, {int(correct.sum())} of {len(correct)} correct:"
     if not association.pairs:
-        none = "no problems of similar length have both correct and wrong answers"
+        none = "no group of problems of similar length contains both correct and wrong answers"
         return f"{lead} {none}, so {metric} cannot be tested for association."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, q.shape)

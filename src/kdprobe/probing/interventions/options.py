@@ -36,8 +36,8 @@ class AblationOptions(InterventionOptions):
 
     exact: int | Literal["all"] = Field(
         default=8,
-        description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`; in trained "
-        "students, also of the heads whose attention diverged most from the first student's, as many as `together`.",
+        description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`. In trained "
+        "students, so are those of the `together` heads whose attention diverged most from the first student's.",
     )
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."
