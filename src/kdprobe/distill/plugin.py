@@ -38,9 +38,9 @@ PUBLISHED_CAUTION = (
     "The distiller 'published' replicates a published recipe including its faults, so its students show what the "
     "faults do, not what priming does. It takes the teacher's distributions at the tokens of its prompt, not of an "
     "answer. At the tokens of the unprimed question, it uses these distributions and the tokens of the gold answer as "
-    "targets, position by position and without the necessary shift by one. It looks the distributions up in alphabetical "
-    "order (1, 10, 100, ...), so nearly every problem gets those of a different problem. SGD at 5e-6 hardly changes the "
-    "weights."
+    "targets, position by position and without the necessary shift by one. It looks the distributions up in "
+    "alphabetical order (1, 10, 100, ...), so nearly every problem gets those of a different problem. SGD at 5e-6 "
+    "hardly changes the weights."
 )
 
 

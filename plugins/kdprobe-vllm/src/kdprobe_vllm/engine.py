@@ -110,8 +110,8 @@ class VllmEngine:
         if distance <= ALLOWED[dtype] and distance < expected.effect / 2:
             return running, ""
         return None, (
-            f"as a LoRA request, its log-probabilities differ from the merged student's by {distance:.2g} nats per token, "
-            f"while the merged student's differ from the base's by {expected.effect:.2g}"
+            f"as a LoRA request, its log-probabilities differ from the merged student's by {distance:.2g} nats per "
+            f"token, while the merged student's differ from the base's by {expected.effect:.2g}"
         )
 
     def _whole(self, student: Student, expected: Expected, running: Running) -> VllmStudent:

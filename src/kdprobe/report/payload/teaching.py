@@ -96,10 +96,10 @@ def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
     problems = counted(trained, "training problem")
     learned = f"Students learned from {'some of ' * filtered}these answers."
     if (texts := transfer.get("texts", OWN)) == OWN:
-        said = f"The teacher answered the {problems} under each strategy. {learned}"
+        said = f"The teacher answered the {problems} under each strategy."
     else:
-        said = f"These answers to the {problems} were set by transfer.texts = {texts!r}; the teacher only scored them. {learned}"
+        said = f"These answers to the {problems} were set by transfer.texts = {texts!r}; the teacher only scored them."
     several = " Only the first answer to each problem is shown." if transfer.get("samples", 1) > 1 else ""
     part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
     untold = f" The teacher was not given the {counted(tested, 'test problem')}; these serve only to test the students."
-    return f"{said}{several}{part}{untold}"
+    return f"{said} {learned}{several}{part}{untold}"
