@@ -60,7 +60,7 @@ def test_heads_can_be_explored(open_page):
     assert heads.get_by_role("heading", level=3).first.inner_text() == "Which head matters most?"
     (lead,) = heads.locator(".lead").all_inner_texts()
     assert " ".join(lead.split()).replace(" ,", ",") == (
-        "In steps, without layer 2, head 1, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
+        "In steps, removing layer 2, head 1 changes log p(gold solution) by -9.40 nats (95% CI -12.00 to -7.00; "
         "computed exactly); none of 19 random sets lowers log p as much as the head with the largest estimated "
         "effect (p = 0.050, the smallest that 19 sets can give). On log p(gold value), the same head has no "
         "significant effect: +0.200 nats (95% CI -0.100 to +0.500)."

@@ -51,7 +51,7 @@ def test_keys_of_the_embedded_experiment_are_the_recorded_ones(plan):
 def test_the_embedded_experiment_says_that_its_teacher_was_trained_for_it(plan):
     (caution,) = plan.cautions
     assert caution.startswith(
-        "Demonstration: the teacher model was trained to answer with worked steps if it is primed with "
+        "Demonstration: the teacher model was trained to answer with worked steps when primed with "
     )
 
 

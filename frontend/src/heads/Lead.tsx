@@ -39,7 +39,10 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
             {ablation ? (
               <>
                 In <ArmName arm={armNamed(arms, name)} />, {stands ? "" : `no head stands out; the largest change${among(grid)} comes from `}
-                <Term of="ablation">{stands ? "without" : "removing"}</Term> {head}{stands ? "," : ":"} <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
+                <Term of="ablation">removing</Term> {head}
+                {stands ? " changes " : ": "}
+                <Term of="log-p">{onOf(measure)}</Term>
+                {stands ? " by " : " changes by "}
                 <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
                 {stands && among(grid) ? `, the largest change${among(grid)}` : ""}
                 <Tested set={measure.top[name]} />.

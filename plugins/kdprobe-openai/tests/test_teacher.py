@@ -118,7 +118,7 @@ def test_fields_that_a_server_refuses_are_left_out_or_called_otherwise(make, ser
     ((_, _, body),) = server.asked
     assert sorted(body) == ["effort", "max_completion_tokens", "messages", "model", "top_p"]
     # The server's own temperature is not known, and so is not that of its log-probabilities.
-    with pytest.raises(KdprobeError, match="At a sampling temperature of its own, some servers return"):
+    with pytest.raises(KdprobeError, match="At the server's own sampling temperature, some servers return"):
         make(**options).respond(REQUESTS[:1], SAMPLING)
 
 

@@ -134,7 +134,7 @@ def test_bad_files_of_examples_are_told_in_a_sentence(tmp_path, host, content, s
 
 
 def test_more_shots_than_own_examples_need_a_file(host):
-    with pytest.raises(ValidationError, match="for 5 shots, set the option examples to a file"):
+    with pytest.raises(ValidationError, match="for 5 shots, set the option `examples` to a file"):
         host.options("strategies", "few-shot", {"shots": 5})
 
 

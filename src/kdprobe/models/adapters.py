@@ -16,8 +16,8 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
-    "embedded-teacher": "Demonstration: the teacher model was trained to answer with worked steps if it is primed with "
-    "'ground-truth' (or with the priming named 'teacher'), and with the value alone otherwise. These "
+    "embedded-teacher": "Demonstration: the teacher model was trained to answer with worked steps when primed with "
+    "'ground-truth' (or with the priming named 'teacher'), and otherwise to give only the value. These "
     "results show what kdprobe reports when priming works; they say nothing about other models."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""

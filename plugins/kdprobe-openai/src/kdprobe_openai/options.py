@@ -69,8 +69,8 @@ class ServerOptions(BaseModel):
     )
     reasoning: Literal["drop", "prepend"] = Field(
         default="drop",
-        description="How much of the thinking before an answer students learn. drop: none, and a finding says for how "
-        "many answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
+        description="How much of the thinking before an answer is taught to students. drop: none, and a finding says "
+        "for how many answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
     )
     extra: dict[str, Any] = Field(default_factory=dict, description="Additional fields of every request.")
 

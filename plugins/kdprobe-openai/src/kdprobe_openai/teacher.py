@@ -92,10 +92,11 @@ class ServerTeacher:
             )
         known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out
         if not (self._texts_only or self.options.unscaled or known):
-            at = "its own" if "temperature" in self.options.leave_out else f"{sampling.temperature:g}"
+            left_out = "temperature" in self.options.leave_out
+            at = "the server's own sampling temperature"
+            at = at if left_out else f"a sampling temperature of {sampling.temperature:g}"
             raise KdprobeError(
-                f"At a sampling temperature of {at}, some servers return log-probabilities at that temperature, and "
-                "others at temperature 1.",
+                f"At {at}, some servers return log-probabilities at that temperature, and others at temperature 1.",
                 'Set teacher.options.unscaled = true if yours does the latter, or log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed

@@ -64,7 +64,7 @@ class FewShotOptions(BaseModel):
     def _enough(self) -> Self:
         if self.examples is None and self.shots > len(OWN):
             raise ValueError(
-                f"the package has only {len(OWN)} examples; for {self.shots} shots, set the option examples to a file"
+                f"the package has only {len(OWN)} examples; for {self.shots} shots, set the option `examples` to a file"
             )
         return self
 

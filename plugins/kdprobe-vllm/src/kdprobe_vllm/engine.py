@@ -56,7 +56,7 @@ class VllmEngine:
         if self._options.adapters == "lora":
             raise UsageError(
                 f"The adapter of {student.name!r} cannot be passed to vLLM as a LoRA request: {reason}.",
-                "Set adapters to auto or merged.",
+                "Set the option `adapters` to `auto` or `merged`.",
             )
         if self._options.adapters == "auto":
             note(f"{student.name}: merged for vLLM, because {reason}.")
@@ -122,7 +122,7 @@ class VllmEngine:
             raise KdprobeError(
                 f"vLLM's log-probabilities of {student.name!r} differ from those of transformers by {distance:.2g} "
                 f"nats per token; at most {ALLOWED[running.dtype]:g} is allowed in {running.dtype}.",
-                "Use the engine transformers.",
+                "Use the engine 'transformers'.",
             )
         return VllmStudent(running, expected.loaded, None, self._options)
 

@@ -82,7 +82,7 @@ class Running:
             if list(output.prompt_token_ids) != list(ids):
                 raise KdprobeError(
                     "vLLM read a different prompt from the one it was given.",
-                    "Its scores would be those of the other prompt; use the engine transformers.",
+                    "Its scores would be those of the other prompt; use the engine 'transformers'.",
                 )
         return outputs
 

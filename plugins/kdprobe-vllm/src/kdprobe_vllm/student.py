@@ -97,7 +97,7 @@ class VllmStudent:
             if answer.finish_reason not in {"stop", "length"}:
                 raise KdprobeError(
                     f"vLLM ended an answer for the reason {answer.finish_reason!r}.",
-                    "Finished answers are saved; rerun the command, or use the engine transformers.",
+                    "Finished answers are saved; rerun the command, or use the engine 'transformers'.",
                 )
             answers.append(Decoded(list(answer.token_ids), finished=answer.finish_reason == "stop"))
         on_tokens(sum(len(answer.token_ids) for answer in answers))
@@ -156,7 +156,7 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise KdprobeError(
                 f"The engine 'vllm' does not support the generation setting {name} = {value!r}, which the task or the "
                 "model's generation_config.json asks for.",
-                "Use the engine transformers.",
+                "Use the engine 'transformers'.",
             )
     return found
 

@@ -81,7 +81,7 @@ def build(options: StoriesOptions) -> Callable[[Split], Iterator[Problem]]:
             yield problem
         raise KdprobeError(
             f"There are only {len(seen)} stories with these options for the {split} split.",
-            "Request fewer problems, or raise the option steps or the option largest.",
+            "Request fewer problems, or raise the option `steps` or `largest`.",
         )
 
     return problems

@@ -22,11 +22,11 @@ def scores(student: EngineStudent, passages: Sequence[Passage]) -> list[Scored]:
         raise KdprobeError(
             f"The engine returned log-probabilities for {sum(len(scored.log_p) for scored in found)} of "
             f"{sum(expected)} tokens.",
-            "This is a bug in its plugin; use the engine transformers.",
+            "This is a bug in its plugin; use the engine 'transformers'.",
         )
     if student.model is None and any(scored.greedy is None for scored in found):
         raise KdprobeError(
             "The engine does not say whether the scored tokens are the most likely ones.",
-            "This is a bug in its plugin; use the engine transformers.",
+            "This is a bug in its plugin; use the engine 'transformers'.",
         )
     return found

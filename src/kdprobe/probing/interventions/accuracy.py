@@ -63,9 +63,13 @@ def accuracy_without_heads(
         drawn = random_sets(sweep.sets["top"], shape, 1, same_layers=options.same_layers, seed=seed)[0]
         whole: list[bool] = []
         loaded = load_in_full(pool, student)
-        for kind, heads in (("none", []), ("top", sweep.sets["top"]), ("random", drawn)):
+        for kind, heads, how in (
+            ("none", [], "with all heads"),
+            ("top", sweep.sets["top"], "without its top heads"),
+            ("random", drawn, "without random heads"),
+        ):
             reduced = without_heads(loaded, heads)
-            records = evaluate(reduced, problems, protocol, label=f"lm-eval: {student.name} without {kind}")
+            records = evaluate(reduced, problems, protocol, label=f"lm-eval: {student.name} {how}")
             correct = [record["correct"] for record in records]
             whole = whole or correct
             paired = paired_test(whole, correct)

@@ -83,14 +83,14 @@ def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> 
         return []
     if each.leading == 1 and needed == ["layer", "head"]:
         raise UsageError(
-            f"{each.key} in {file} has three axes: it may hold the heads of one layer, or averages over the heads of "
-            "each layer, which are not heads.",
+            f"{each.key} in {file} has three axes: it may hold the heads of one layer, or for each layer an average "
+            "over its heads; an average is not a head.",
             f"{HINT} For one layer, name it layer_N or add an axis of size 1.",
         )
     if each.leading == 0 and needed == ["head"]:
         raise UsageError(
-            f"{each.key} in {file} has no axis of heads: it may be an average over the heads of its layer, which is "
-            "not a head.",
+            f"{each.key} in {file} has no axis of heads: it may be an average over the heads of its layer; an average "
+            "is not a head.",
             f"{HINT} For one head per layer, add an axis of size 1.",
         )
     if several and each.leading == len(needed):
@@ -106,7 +106,9 @@ def _with_prompts(each: Numbered, needed: list[Axis], prompts: int | None, file:
     sizes = each.array.shape[: each.leading]
     if "layer" not in needed:
         if prompts is not None and sizes[0] != prompts:
-            raise UsageError(f"{each.key} in {file} holds {sizes[0]} prompts, but there are tokens of {prompts}.", HINT)
+            raise UsageError(
+                f"{each.key} in {file} holds {sizes[0]} prompts, but the tokens are those of {prompts}.", HINT
+            )
         return ["prompt", *needed]
     batch = 1 if prompts is None else prompts
     fitting = [index for index in (0, 1) if sizes[index] == batch]

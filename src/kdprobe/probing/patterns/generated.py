@@ -10,7 +10,7 @@ import numpy as np
 from kdprobe.errors import UsageError
 from kdprobe.probing.patterns.names import Axis, Numbered
 
-_HINT = "Save the attention of every step, the prompt's first, as in step_0_layer_0."
+_HINT = "Save the attention of every step, starting with the prompt's, as in step_0_layer_0."
 
 
 def joined(arrays: Sequence[Numbered], file: Path) -> list[Numbered]:
