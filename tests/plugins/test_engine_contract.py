@@ -84,7 +84,7 @@ def shared(real, student, prompts, decoding, on_tokens):
     ("change", "sentence"),
     [
         (unfinished, "finished is False, but the last token says True"),
-        (shifted, "reads another prompt"),
+        (shifted, "reads a different prompt"),
         (endless, "continues after a token that ends the answer"),
         (long, "writes 13 tokens; the budget is 12"),
         (unseeded, "sampling with another seed gives the same answers"),
@@ -100,7 +100,7 @@ def test_answers_that_are_wrong(change, sentence, torch, tiny_model):
 def test_adapters_that_are_ignored(torch, tiny_model, adapters):
     """As lm-eval's vLLM class once ignored LoRA."""
     host = faulty(ignores_adapters=True)
-    with pytest.raises(ContractError, match=r"with a writes a token that is .* less likely .*runs another student"):
+    with pytest.raises(ContractError, match=r"with a writes a token that is .* less likely .*runs a different student"):
         check_engine(host, "it", model=tiny_model, adapters=adapters)
 
 

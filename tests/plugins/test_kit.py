@@ -221,7 +221,7 @@ def rows(**changes):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda answers: answers[1:], "left 1 problem unanswered"),
+        (lambda answers: answers[1:], "left problem 'p2' unanswered"),
         (lambda answers: [*answers, answers[0]], "answered problem .* twice"),
         (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not requested"),
         (rows(logprobs=lambda r: r.logprobs - 0.1), "is not normalised: the top k and the tail sum to"),

@@ -71,5 +71,5 @@ def test_data_that_are_elsewhere_or_change(tmp_path):
     check_task(host_of(tmp_path), "it", offline=False)
     (tmp_path / "it.yaml").write_text(GENERATED, encoding="utf-8")
     (tmp_path / "made.py").write_text(RANDOM, encoding="utf-8")
-    with pytest.raises(ContractError, match="other documents the second time"):
+    with pytest.raises(ContractError, match="different documents the second time"):
         check_task(host_of(tmp_path), "it")

@@ -78,7 +78,7 @@ def test_a_server_that_ignores_the_budget_is_refused(make, server):
     sampling = replace(SAMPLING, max_new_tokens=4)
     count = len(server.ids)
     with pytest.raises(
-        KdprobeError, match=rf"wrote {count} tokens for p0; 4 were allowed\. Set teacher\.options\.budget"
+        KdprobeError, match=rf"wrote {count} tokens for problem p0; 4 were allowed\. Set teacher\.options\.budget"
     ):
         list(make(over_budget=0).respond(REQUESTS[:1], sampling))
     (answer,) = make(over_budget=count).respond(REQUESTS[:1], sampling)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.text import safe_text
-from kdprobe.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,8 +223,9 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
         thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
         yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
+        several = f"{len(missing)} problems unanswered, including {min(missing)!r}"
         raise KdprobeError(
-            f"The teacher left {counted(len(missing), 'problem')} unanswered, including {min(missing)!r}.",
+            f"The teacher left {several if len(missing) > 1 else f'problem {min(missing)!r} unanswered'}.",
             "This is a bug in the teacher's plugin.",
         )
 

@@ -74,7 +74,7 @@ def _check_attributes(found: EngineStudent, expected: EngineStudent, label: str)
     )
     require(
         found.tokenizer.get_vocab() == expected.tokenizer.get_vocab(),
-        f"{label} has another tokenizer than the student.",
+        f"{label} has a different tokenizer from the student's.",
     )
     require(
         0 < (found.context_length or 1) <= (expected.context_length or 1),
@@ -112,7 +112,7 @@ def _check_answers(found: EngineStudent, expected: EngineStudent, label: str, to
             _check_greedy(expected, prompt, alone, f"{label}, one prompt at a time,", tolerance)
     settings = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
     first, second, third = (_decode(found, prompts, ends, settings=settings, seed=seed) for seed in (1, 1, 2))
-    require(first == second, f"{label}: sampling with the same seed gives other answers the second time.")
+    require(first == second, f"{label}: sampling with the same seed gives different answers the second time.")
     require(first != third, f"{label}: sampling with another seed gives the same answers.")
     together = _decode(found, prompts, ends, settings=settings, draws_by_row=True)
     apart = [_decode(found, [prompt], ends, settings=settings, draws_by_row=True)[0] for prompt in prompts]
@@ -145,8 +145,8 @@ def _check_greedy(expected: EngineStudent, prompt: list[int], answer: Decoded, l
     worst = float((log_p.amax(-1) - chosen).max())
     require(
         worst <= tolerance,
-        f"{label} writes a token that is {worst:.3f} nats less likely for transformers than the most likely one. It "
-        "reads another prompt, changes the distribution, or runs another student.",
+        f"{label} writes a token that is {worst:.3f} nats less likely for transformers than the most likely one. The "
+        "engine reads a different prompt, changes the distribution, or runs a different student.",
     )
 
 

@@ -55,8 +55,8 @@ def check_strategy(
         pair = copies[problem.id]
         require(
             second[problem.id] == pair,
-            f"The strategy {name!r} is not pure: it renders problem {problem.id!r} differently the second time, "
-            "in a different order and after the first messages were overwritten.",
+            f"The strategy {name!r} is not pure: it renders problem {problem.id!r} differently when called "
+            "a second time, with the problems in a different order and the first messages overwritten.",
         )
         require(
             _pair(rebuilt, problem, name) == pair,

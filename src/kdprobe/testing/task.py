@@ -49,7 +49,9 @@ def check_task(host: Host, name: str, options: dict[str, Any] | None = None, *, 
     require(not is_lm_evals(name), f"The task {name!r} has the name of one of lm-eval's own tasks; rename it.")
     if offline:
         digests = {_digest(folder, name) for _ in range(2)}
-        require(len(digests) == 1, f"The task {name!r} has other documents the second time; it must be deterministic.")
+        require(
+            len(digests) == 1, f"The task {name!r} has different documents the second time; it must be deterministic."
+        )
 
 
 def _check_yaml(folder: Path, name: str) -> None:

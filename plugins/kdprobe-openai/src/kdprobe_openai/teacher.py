@@ -144,8 +144,8 @@ class ServerTeacher:
             if refused.reason is not None:
                 kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
                 note(
-                    f"The server rejected the prompt of problem {request.id}, which {kind}{refused.said}; this problem "
-                    "has no answer."
+                    f"The server rejected the prompt of problem {request.id} because the prompt {kind}{refused.said}; "
+                    "this request has no answer."
                 )
                 return Answer("", refused.reason)
             if self.options.log_probabilities != "auto" or not refuses_log_probabilities(refused.said):
@@ -188,8 +188,8 @@ class ServerTeacher:
         except UnusableError as reason:
             if self.options.log_probabilities == "required":
                 raise KdprobeError(
-                    f"The log-probabilities of {self.options.base_url} cannot be used for {request.id}, because "
-                    f"{reason}.",
+                    f"The log-probabilities of {self.options.base_url} cannot be used for problem {request.id}, "
+                    f"because {reason}.",
                     'Set teacher.options.log_probabilities = "auto" to ignore the log-probabilities of such answers '
                     'and continue, or "never" and distill.name = "sequence" to learn from plain text.',
                 ) from None
@@ -206,7 +206,8 @@ class ServerTeacher:
             tokens -= self._thinking_tokens(answer)
         if tokens > budget + self.options.over_budget:
             raise KdprobeError(
-                f"The server {self.options.base_url} wrote {tokens} tokens for {request.id}; {budget} were allowed.",
+                f"The server {self.options.base_url} wrote {tokens} tokens for problem {request.id}; {budget} were "
+                "allowed.",
                 "Set teacher.options.budget_field to the field that it supports, or raise over_budget to allow more.",
             )
 

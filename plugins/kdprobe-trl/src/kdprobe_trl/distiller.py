@@ -140,12 +140,9 @@ def _difference(student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Pro
     if match.difference:
         return match.difference
     if foreign := [token for token in sorted(match.foreign) if token < shared]:
-        stand = (
-            "1 id stands for a different added token"
-            if len(foreign) == 1
-            else (f"{len(foreign)} ids stand for different added tokens")
-        )
-        return f"{stand}, such as {foreign[0]}"
+        if len(foreign) == 1:
+            return f"the id {foreign[0]} stands for a different added token"
+        return f"{len(foreign)} ids, such as {foreign[0]}, stand for different added tokens"
     largest = max(*student.eos_ids, *(token for pair in prompts.items() for prompt in pair for token in prompt))
     return f"prompts or end tokens use the id {largest}, which one of the tokenizers lacks" if largest >= shared else ""
 

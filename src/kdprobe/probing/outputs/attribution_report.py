@@ -79,8 +79,8 @@ def attribution_statements(
             interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
             heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
         sentences.append(
-            f"{name}: the heads with the largest direct contributions to the logits of the gold solution's tokens are "
-            f"{'; '.join(heads)}, averaged over tokens. Effects through later layers are not counted."
+            f"{name}: averaged over tokens, the heads with the largest direct contributions to the logits of the gold "
+            f"solution's tokens are {'; '.join(heads)}. Effects through later layers are not counted."
         )
         if name in biases:
             total = biases[name][..., 0].mean(axis=0).sum()

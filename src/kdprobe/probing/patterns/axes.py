@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kdprobe.errors import UsageError
 from kdprobe.probing.patterns.containers import HINT
 from kdprobe.probing.patterns.names import NAMING, Axis, Numbered, prompt_name
+from kdprobe.words import counted
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _with_prompts(each: Numbered, needed: list[Axis], prompts: int | None, file:
     if "layer" not in needed:
         if prompts is not None and sizes[0] != prompts:
             raise UsageError(
-                f"{each.key} in {file} holds {sizes[0]} prompts, but the tokens are those of {prompts}.", HINT
+                f"{each.key} in {file} holds {counted(sizes[0], 'prompt')}, but the tokens are those of {prompts}.",
+                HINT,
             )
         return ["prompt", *needed]
     batch = 1 if prompts is None else prompts

@@ -9,6 +9,7 @@ import numpy as np
 
 from kdprobe.errors import UsageError
 from kdprobe.probing.patterns.names import Axis, Numbered
+from kdprobe.words import counted
 
 _HINT = "Save the attention of every step, starting with the prompt's, as in step_0_layer_0."
 
@@ -53,7 +54,8 @@ def _joined(steps: Sequence[Numbered], numbers: dict[Axis, int], file: Path) -> 
             )
         if keys != row + queries or keys > total:
             raise UsageError(
-                f"{step.key} in {file} has {queries} queries and {keys} keys after {row} tokens: a step is missing.",
+                f"{step.key} in {file} has {counted(queries, 'query', 'queries')} and {counted(keys, 'key')} after "
+                f"{counted(row, 'token')}: a step is missing.",
                 _HINT,
             )
         whole[..., row:keys, :keys] = step.array

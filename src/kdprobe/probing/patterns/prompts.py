@@ -17,6 +17,7 @@ from kdprobe.probing.patterns.containers import HINT
 from kdprobe.probing.patterns.generated import joined
 from kdprobe.probing.patterns.names import Numbered, axes_in, numbered
 from kdprobe.probing.patterns.padding import NEGLIGIBLE, by_mask, by_weights
+from kdprobe.words import counted
 
 PREFERRED = ("attention", "attentions", "pattern", "patterns")
 """Keys that are used if a file contains several arrays."""
@@ -75,7 +76,8 @@ def prompts_of(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[PromptPat
     assembled = by_prompt(joined(found, file), len(given) if given else None, file)
     for rows in (tokens, masks):
         if rows and len(rows) != len(assembled):
-            raise UsageError(f"{file} contains patterns of {len(assembled)} prompts, but tokens of {len(rows)}.", HINT)
+            held = counted(len(assembled), "prompt")
+            raise UsageError(f"{file} contains patterns of {held}, but tokens of {len(rows)}.", HINT)
     generated = any("step" in each.numbers for each in found)
     return [
         _prompt(each, tokens[index] if tokens else None, masks[index] if masks else None, file, generated=generated)
