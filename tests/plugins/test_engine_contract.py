@@ -112,7 +112,7 @@ def test_scores_that_are_wrong(torch, tiny_model):
     def off(self, passages):
         return [replace(one, log_p=[value + 0.01 for value in one.log_p]) for one in real(self, passages)]
 
-    with pytest.raises(ContractError, match=r"scores a token 0\.0100 nats from transformers"):
+    with pytest.raises(ContractError, match=r"that is 0\.0100 nats away from that of transformers"):
         check_engine(faulty(score=off), "it", model=tiny_model, adapters=[])
 
     def short(self, passages):

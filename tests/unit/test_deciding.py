@@ -64,6 +64,18 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     assert found.shown[0].answers == ["a is right in 2 of 2 seeds", "b is right in 0 of 2 seeds"]
 
 
+def test_one_problem_that_weighs_more_than_those_of_the_other_side_is_not_called_two():
+    # Problem 0 differs in all four seeds, the others in one each: 1 is more than 3 / 4.
+    solved = {f"a@{seed}": [1, 0, 0, 0] for seed in range(4)} | {"b@0": [0, 0, 0, 0]}
+    solved |= {f"b@{seed}": [0, *(int(seed == problem) for problem in (1, 2, 3))] for seed in (1, 2, 3)}
+    arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
+    found = deciding(*([arms[f"{side}@{seed}"] for seed in range(4)] for side in "ab"))
+    assert found.sentence == (
+        "1 problem was solved in more seeds by 'a', 3 in more seeds by 'b'. The one solved in more seeds by 'a':"
+    )
+    assert [problem.id for problem in found.shown] == ["p0"]
+
+
 def test_what_a_metric_judged_has_no_value_and_neither_has_an_answer_without_one():
     judged = deciding(
         *([Arm(name, Outputs("file", ["x"], ["7"], ["p0"], metric="acc", right=[name == "a"]))] for name in "ab")

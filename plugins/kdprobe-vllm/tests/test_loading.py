@@ -105,7 +105,7 @@ def test_a_refused_adapter_is_compared_and_merged_and_leaves_no_log(
     engine = host_with("kdprobe_vllm").create("engines", "vllm")
     adapter = write_random_adapter(tiny_model, tmp_path / "adapter", r=4, size=0.3)
     assert load(engine, tiny_model, adapter)._adapter is None
-    assert "it: merged for vLLM, because vLLM refuses it (no rank 4)." in capsys.readouterr().err
+    assert "it: merged for vLLM, because vLLM refuses it as a LoRA request (no rank 4)." in capsys.readouterr().err
     assert len(loaded_bases) == 1
     assert len(logs(installed)) == 1, "that of the running vLLM"
     engine.close()

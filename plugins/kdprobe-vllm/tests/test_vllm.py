@@ -80,7 +80,7 @@ def test_adapters_are_requests_where_their_numbers_are_right_and_merged_where_no
     merged = loaded(engine, adapters / "dora")
     assert engine._running is not running
     assert (
-        "dora: merged for vLLM, because vLLM refuses it (ValueError: vLLM does not yet support DoRA"
+        "dora: merged for vLLM, because vLLM refuses it as a LoRA request (ValueError: vLLM does not yet support DoRA"
         in capsys.readouterr().err
     )
     assert merged.score([passage]) != first
@@ -101,7 +101,7 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
     real = Running.ask
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
-    assert "a: merged for vLLM, because as a LoRA request, its log-probabilities differ from" in capsys.readouterr().err
+    assert "a: merged for vLLM, because its log-probabilities as a LoRA request differ from" in capsys.readouterr().err
     student_a = Student("a", resolve(str(model)), adapters / "a")
     right = expected_numbers(student_a, "float32", SharedModels(), effect=True)
     assert right.effect > 0.01

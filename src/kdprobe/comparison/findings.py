@@ -185,7 +185,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         evidence = f"For every problem, all answers are identical: {same}."
         findings.append(Finding("identical-samples", evidence, action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
-        action = "Complete the evaluation; until then, the accuracy covers only the samples that it finished."
+        action = "Complete the evaluation; until then, the accuracy covers only the samples that were finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))
     without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
     if without_gold:

@@ -134,6 +134,9 @@ def _sentence(
     known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)
     total = sum(each.solved for each in split)
     of = by[0] + by[1] if total == 0 else by[total < 0]
+    if of <= len(shown):
+        # With several seeds or samples, one problem may weigh more than many on the other side.
+        return f"{counts} {'The one' if of == 1 else 'The two'} solved {how} by {names[total < 0]!r}:"
     first = "the two where log p(gold value) differs most" if known else "the first two"
     if sampled:
         first = "the two where the shares of correct answers differ most"

@@ -167,7 +167,10 @@ def _check_scores(found: EngineStudent, expected: EngineStudent, label: str, tol
             f"{label} scores {len(score.log_p)} of {len(passage.token_ids)} tokens of a passage.",
         )
         worst = max(abs(a - b) for a, b in zip(score.log_p, reference.log_p, strict=True))
-        require(worst <= tolerance, f"{label} scores a token {worst:.4f} nats from transformers.")
+        require(
+            worst <= tolerance,
+            f"{label} gives a token a log-probability that is {worst:.4f} nats away from that of transformers.",
+        )
         if found.model is None:
             require(
                 score.greedy is (index >= len(solutions)),

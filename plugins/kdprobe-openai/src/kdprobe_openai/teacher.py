@@ -85,9 +85,9 @@ class ServerTeacher:
         """
         if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
             raise KdprobeError(
-                f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns its top "
-                "log-probabilities at temperature 1, from which the mass of all other tokens at a different "
-                "temperature cannot be computed.",
+                f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns only the "
+                "top log-probabilities, at temperature 1; the mass of all other tokens cannot be computed from them "
+                "for a different temperature.",
                 "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
             )
         known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out

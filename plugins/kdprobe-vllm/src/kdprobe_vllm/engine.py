@@ -104,13 +104,16 @@ class VllmEngine:
             found = log_probabilities(running, expected.ids, adapter)
         except KdprobeError as error:
             running.forget_failure()
-            return None, f"vLLM refuses it ({error.message.removeprefix('vLLM failed: ').rstrip('.')})"
+            return (
+                None,
+                f"vLLM refuses it as a LoRA request ({error.message.removeprefix('vLLM failed: ').rstrip('.')})",
+            )
         distance = mean_difference(found, expected.log_p)
         # Numbers of the base must never pass for those of the student.
         if distance <= ALLOWED[dtype] and distance < expected.effect / 2:
             return running, ""
         return None, (
-            f"as a LoRA request, its log-probabilities differ from the merged student's by {distance:.2g} nats per "
+            f"its log-probabilities as a LoRA request differ from the merged student's by {distance:.2g} nats per "
             f"token, while the merged student's differ from the base's by {expected.effect:.2g}"
         )
 

@@ -64,7 +64,8 @@ def show_entries(entries: Sequence[Entry]) -> None:
             runs_table.add_row(plain(run), "yes" if run in finished else "no", size(needed), size(own))
         print_table(runs_table)
     unneeded = [entry for entry in entries if not entry.runs]
-    waste = f"no run needs {len(unneeded)} of the stages ({size(sum(entry.size for entry in unneeded))})"
+    freed = size(sum(entry.size for entry in unneeded))
+    waste = f"{len(unneeded)} of the stages ({freed}) {'is' if len(unneeded) == 1 else 'are'} needed by no run"
     total = size(sum(entry.size for entry in entries))
     out().print(f"{total} in total; {waste if unneeded else 'every stage is needed by a run'}.")
     _show_faults(entries)

@@ -71,7 +71,7 @@ def adapter_config(folder: Path) -> PeftConfig:
     if unknown := sorted(key for key, value in settings.items() if key not in known and value):
         raise UsageError(
             f"The adapter {folder} sets {unknown[0]!r}, which PEFT {__version__} does not support for {name}.",
-            "It would be ignored; use the version of PEFT that wrote the adapter.",
+            "The setting would be ignored; use the version of PEFT that wrote the adapter.",
         )
     if issubclass(kind, PromptLearningConfig):
         raise UsageError(
