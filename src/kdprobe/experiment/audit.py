@@ -168,7 +168,7 @@ def _contamination(record: dict[str, Any]) -> list[Finding]:
     overlap = "overlaps" if len(overlapping) == 1 else "overlap"
     shown = f"for example, {examples}" if len(overlapping) > _SHOWN else examples
     evidence = f"{len(overlapping)} of {len(test)} test problems {overlap} with transfer problems ({kinds}): {shown}."
-    return [Finding("contamination", evidence, "Remove them from the test set or the transfer set.")]
+    return [Finding("contamination", evidence, "Remove one problem of each overlapping pair.")]
 
 
 def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:

@@ -23,7 +23,7 @@ def cautions(experiment: Experiment, host: Host, teacher: Teacher | None) -> Ite
         if isinstance(spec, StrategySpec) and spec.student_sees_gold:
             yield (
                 f"The strategy {strategy.display_name!r} shows students the gold answer in training but not in the "
-                "test, so they may only learn to copy it."
+                "test, so they may learn nothing but to copy it."
             )
 
 

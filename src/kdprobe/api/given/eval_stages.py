@@ -164,7 +164,7 @@ def _refuse_unheard(
         raise UsageError(
             f"No chat template is used for {' and '.join(tasks)}, so a system message or template arguments have no "
             "effect.",
-            "Leave them out, or set chat_template = true for a task in Python.",
+            "Leave them out, or evaluate from Python, where a task can set chat_template to True.",
         )
 
 

@@ -79,7 +79,7 @@ def show_power(power: Power) -> None:
         cells = ["none" if least is None else f"{least * 100:.1f} points" for least in found]
         table.add_row(f"{row.share:.0%} of problems", *cells)
     print_table(table)
-    level = "two-sided 5%" + (f" over {power.comparisons} comparisons" if power.comparisons > 1 else "")
+    level = "a two-sided level of 5%" + (f" over {power.comparisons} comparisons" if power.comparisons > 1 else "")
     seeds = (
         "For strategies, seeds are assumed to differ only by chance; if they differ more, only larger differences can "
         "be detected."

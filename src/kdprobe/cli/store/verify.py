@@ -43,5 +43,5 @@ def verify(repair: bool, store: str, as_json: bool) -> None:
     if damaged and not repair:
         raise KdprobeError(
             f"Damaged: {damaged} of {counted(len(found), 'stage or record', 'stages and records')}.",
-            "`kdprobe store verify --repair` sets what is damaged aside; the next `kdprobe run` recreates it.",
+            "`kdprobe store verify --repair` sets aside what is damaged; the next `kdprobe run` recreates it.",
         )

@@ -55,7 +55,9 @@ class TaskConfig(Section):
     @model_validator(mode="after")
     def _has_a_possible_role(self) -> Self:
         if (self.role == "decides") != (self.name == DECIDING):
-            raise ValueError(f"only {DECIDING} decides; other tasks have the role 'also' or 'retention'")
+            raise ValueError(
+                f"only {DECIDING} can have the role 'decides'; other tasks have the role 'also' or 'retention'"
+            )
         return self
 
     @property

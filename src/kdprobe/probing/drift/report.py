@@ -88,9 +88,9 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
         noun = "test prompt" if kind == "task" else "neutral prompt"
         parts.append(f"{counted(prompts, noun)} ({sum(len(sample.tokens) for sample in of_kind):,} sampled tokens)")
     return (
-        f"{untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} tokens at "
-        f"temperature 1 (seed {seed}) after each of {' and '.join(parts)}; KL({untrained} || student) is measured "
-        f"on this text. KL(student || {untrained}) is measured on text that each student wrote in the same way."
+        f"For each prompt, {untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} "
+        f"tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. KL({untrained} || student) is measured on "
+        f"this text. KL(student || {untrained}) is measured on text that each student wrote in the same way."
     )
 
 

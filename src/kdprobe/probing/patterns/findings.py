@@ -63,7 +63,8 @@ def _repeated(files: Sequence[PatternFile]) -> list[Finding]:
         Finding(
             "repeated-tokens",
             f"Prompts begin or end with a run of {_REPEATED} or more identical tokens, to which other tokens attend: "
-            f"{', '.join(names)}. They may be padding that the model read as text.",
+            f"{', '.join(names)}. The repeated tokens may be padding that the model read "
+            "as text.",
             "Pass the attention_mask to the model when you record its attention, and save it in the same file.",
         )
     ]
