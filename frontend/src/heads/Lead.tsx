@@ -28,28 +28,34 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
         const grid = measure.students[name];
         const first = grid ? leading(grid) : null;
         if (!grid || first === null) return null;
-        const stands = standsOut(grid, first, measure.top[name]);
         const head = (
           <button type="button" class="link" onClick={() => open(name, first)}>
             {labelOf(grid, first)}
           </button>
         );
+        const removing = <><Term of="ablation">removing</Term> {head}</>;
+        const logP = <Term of="log-p">{onOf(measure)}</Term>;
+        const effect = <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />;
         return (
           <p key={name} class="lead">
             {ablation ? (
               <>
-                In <ArmName arm={armNamed(arms, name)} />, {stands ? "" : `no head stands out; the largest change${among(grid)} comes from `}
-                <Term of="ablation">removing</Term> {head}
-                {stands ? " changes " : ": "}
-                <Term of="log-p">{onOf(measure)}</Term>
-                {stands ? " by " : " changes by "}
-                <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
-                {stands && among(grid) ? `, the largest change${among(grid)}` : ""}
+                In <ArmName arm={armNamed(arms, name)} />,{" "}
+                {standsOut(grid, first, measure.top[name]) ? (
+                  <>
+                    {removing} changes {logP} by {effect}
+                    {among(grid) ? `, the largest change${among(grid)}` : ""}
+                  </>
+                ) : (
+                  <>
+                    no head stands out; the largest change{among(grid)} comes from {removing}: {logP} changes by {effect}
+                  </>
+                )}
                 <Tested set={measure.top[name]} />.
               </>
             ) : (
               <>
-                Largest: {head}: <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />.
+                Largest: {head}: {effect}.
               </>
             )}
             {beside ? <Beside measure={beside} grid={beside.students[name]} index={first} /> : null}

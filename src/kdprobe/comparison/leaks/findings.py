@@ -18,7 +18,6 @@ CODES: dict[Kind, tuple[str, str]] = {
     "quote": ("leaked-priming", "quote the priming, which the student never saw"),
 }
 """The code of each kind's finding, and what the answers do."""
-_STUDENTS_ONLY = "the result describes these students; train more seeds to show it for the strategy."
 
 
 def leak_findings(audit: LeakAudit | None) -> list[Finding]:
@@ -66,7 +65,11 @@ def _evidence(rate: LeakRate) -> str:
 
 def _action(found: Sequence[LeakRate]) -> str:
     few = any(rate.test and rate.test.seeds < FEWEST_SEEDS for rate in found if rate.teacher is not None)
-    alone = f" With so few seeds, {_STUDENTS_ONLY}" if few else ""
+    alone = (
+        " With so few seeds, the result describes these students; train more seeds to show it for the strategy."
+        if few
+        else ""
+    )
     primed = any(rate.teacher for rate in found)
     remove = "Change the priming, or remove the teacher's answers that show the trace from the transfer set"
     return f"{remove if primed else 'Read these answers'}, and report the rates with the accuracies.{alone}"

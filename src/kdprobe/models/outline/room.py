@@ -39,7 +39,7 @@ def exceeding(noun: str, lengths: Mapping[str, int]) -> str:
     those = (
         f"1 {noun} plus its gold solution is"
         if len(lengths) == 1
-        else (f"{len(lengths)} {noun}s plus their gold solutions are")
+        else f"{len(lengths)} {noun}s plus their gold solutions are"
     )
     return f"{those} longer than that: {named(lengths)}"
 
