@@ -24,7 +24,8 @@ from kdprobe.redaction import without_secrets
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 ALL_ANALYSES = [
-    *("heads", "divergence", "association", "confidence", "drift", "geometry", "ablation", "patching", "attribution")
+    *("heads", "divergence", "association", "confidence", "drift", "output_divergence"),
+    *("geometry", "ablation", "patching", "attribution"),
 ]
 """kdprobe's own analyses that need no further package."""
 ALL_TASKS = [{"name": RETENTION_TASK, "role": "retention", "margin": 0.05}]

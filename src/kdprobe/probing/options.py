@@ -1,4 +1,4 @@
-"""Options of the attention analyses, `confidence` and `drift`; fast to import, so that listing plugins stays fast."""
+"""Options of the attention analyses and those of outputs; fast to import, so that listing plugins stays fast."""
 
 from __future__ import annotations
 
@@ -68,3 +68,21 @@ class DriftOptions(BaseModel):
     samples: int = Field(default=2, ge=1, description="Samples per prompt; two or more show the error from sampling.")
     batch_size: int = Field(default=32, ge=1, description="Samples decoded at once.")
     neutral: list[str] = Field(default=[], description="Neutral prompts; by default 32 everyday requests.")
+
+
+class OutputDivergenceOptions(BaseModel):
+    """Options of `output_divergence`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")
+    pairs: bool = Field(default=False, description="Also compare these students with each other.")
+    smallest_effect: float = Field(
+        default=0.01, gt=0, description="The smallest Jensen-Shannon divergence of interest per token, in nats."
+    )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        description="Two students part at the first token with a larger Jensen-Shannon divergence, in nats; by default, "
+        "at the first whose greedy next token differs.",
+    )

@@ -20,6 +20,7 @@ from kdprobe.probing.options import (
     DivergenceOptions,
     DriftOptions,
     HeadsOptions,
+    OutputDivergenceOptions,
 )
 
 _TOKENS: frozenset[MetricNeed] = frozenset({"tokens"})
@@ -38,7 +39,10 @@ _FORMATS = {
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(
-    {"heads", "divergence", "association", "confidence", "drift", "ablation", "patching", "attribution"}
+    {
+        *("heads", "divergence", "association", "confidence", "drift", "output_divergence"),
+        *("ablation", "patching", "attribution"),
+    }
 )
 """The analyses whose intervals or tests treat problems as a sample."""
 
@@ -79,6 +83,13 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             reading,
             DriftOptions,
             "How far students' next-token distributions moved from the untrained model's, without labels",
+        ),
+        (
+            "output_divergence",
+            "outputs.differences.analysis",
+            reading,
+            OutputDivergenceOptions,
+            "Where students' next-token distributions differ on the same text, token by token",
         ),
         (
             "geometry",

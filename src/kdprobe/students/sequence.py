@@ -19,7 +19,7 @@ from kdprobe.problems.gold import GOLD_MARK, gold_value
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 
-_QUESTION_NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
+_NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 _SOLUTION_NUMBER = re.compile(r"\d{1,40}(?:,\d{3}){0,12}(?:\.\d{1,40})?")
 _AFTER_EQUALS = re.compile(r"=\s{0,3}[-\u2212]?\s?[$€£]?\Z")
 
@@ -38,6 +38,8 @@ class ProblemSequence:
         numbers: Positions of the tokens of numbers in the question; empty if there are none.
         value: Positions of the gold value's tokens at the point where the reasoning derives it.
         group: The problem's template or family, or `None`.
+        step_numbers: Positions of the tokens of numbers in the solution before its last line.
+        final_answer: Positions of the tokens of its last line, `#### value`.
     """
 
     id: str
@@ -48,6 +50,8 @@ class ProblemSequence:
     numbers: tuple[int, ...]
     value: tuple[int, ...]
     group: str | None = None
+    step_numbers: tuple[int, ...] = ()
+    final_answer: tuple[int, ...] = ()
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -78,9 +82,17 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
     """
     prompt = prompt_ids(tokenizer, bare(problem))
     turn = assistant_turn(tokenizer)
+    text, mark = turn.lead + problem.plain_solution, len(turn.lead) + problem.plain_solution.rindex(GOLD_MARK)
     span = [len(turn.lead) + character for character in value_span(problem.plain_solution, problem.value)]
-    encoded = tokenizer(turn.lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
-    value = _tokens(encoded["offset_mapping"], [(span[0], span[1])])
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    value, final_answer, step_numbers = (
+        tuple(len(prompt) + token for token in _tokens(encoded["offset_mapping"], spans))
+        for spans in (
+            [(span[0], span[1])],
+            [(mark, len(text))],
+            [number.span() for number in _NUMBER.finditer(text, len(turn.lead), mark)],
+        )
+    )
     # Text that the template writes before an answer belongs to the prompt.
     lead = sum(last <= len(turn.lead) for _, last in encoded["offset_mapping"]) if tokenizer.chat_template else 0
     if not value:
@@ -93,8 +105,10 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
         end=(turn.end,),
         question=question,
         numbers=numbers,
-        value=tuple(len(prompt) + token for token in value),
+        value=value,
         group=problem.group,
+        step_numbers=step_numbers,
+        final_answer=final_answer,
     )
 
 
@@ -148,7 +162,7 @@ def _question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ..
     if start < 0:
         return (), ()
     encoded = tokenizer(text, add_special_tokens=not tokenizer.chat_template, return_offsets_mapping=True)
-    numbers = [number.span() for number in _QUESTION_NUMBER.finditer(problem.question)]
+    numbers = [number.span() for number in _NUMBER.finditer(problem.question)]
     return (
         _tokens(encoded["offset_mapping"], [(start, start + len(problem.question))]),
         _tokens(encoded["offset_mapping"], [(start + first, start + last) for first, last in numbers]),

@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.models.conversation import tokenizer_digest
+from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.drift import tables
@@ -24,7 +23,8 @@ from kdprobe.probing.drift.report import figures, statements, summary
 from kdprobe.probing.drift.sampling import Sample, draw_samples
 from kdprobe.probing.interventions.sweep import chosen_students
 from kdprobe.probing.options import DriftOptions
-from kdprobe.students.student import UNTRAINED, Student
+from kdprobe.probing.untrained import refuse_other_vocabularies, untrained_of
+from kdprobe.students.student import Student
 
 
 class DriftAnalysis:
@@ -48,7 +48,7 @@ class DriftAnalysis:
             raise KdprobeError(
                 f"Drift needs a student besides the untrained model {untrained.name!r}.", "Add one, such as an adapter."
             )
-        _refuse_other_vocabularies(untrained, students)
+        refuse_other_vocabularies(untrained, students)
         prompts = self._prompts(context)
         base = context.pool.merged(untrained)
         shared = self._draw(context, untrained.name, base, prompts)
@@ -114,28 +114,3 @@ class DriftAnalysis:
 def build(options: DriftOptions) -> DriftAnalysis:
     """The analysis."""
     return DriftAnalysis(options)
-
-
-def untrained_of(students: Sequence[Student]) -> Student:
-    """The model that drift is measured from: the first student, without its adapter if it has one."""
-    first = students[0]
-    if first.adapter is None:
-        return first
-    base = [student for student in students if student.adapter is None and student.base.digest == first.base.digest]
-    taken = any(student.name == UNTRAINED for student in students)
-    return base[0] if base else Student(f"{UNTRAINED} model" if taken else UNTRAINED, first.base)
-
-
-def _refuse_other_vocabularies(untrained: Student, students: Sequence[Student]) -> None:
-    vocabularies: dict[object, str] = {}
-    expected = tokenizer_digest(untrained.load_tokenizer())
-    for student in students:
-        if student.reader == untrained.reader:
-            continue
-        if student.reader not in vocabularies:
-            vocabularies[student.reader] = tokenizer_digest(student.load_tokenizer())
-        if vocabularies[student.reader] != expected:
-            raise UsageError(
-                f"{student.name!r} has a different vocabulary from the untrained model {untrained.name!r}.",
-                "Distributions over different tokens cannot be compared; leave this student out.",
-            )

@@ -23,6 +23,13 @@ class Unembedding:
     bias: Tensor | None
     cap: float | None
 
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits `[row, V]`, float32, from the input of the output layer, `[row, d_model]`."""
+        logits = states.float() @ self.weight.T
+        if self.bias is not None:
+            logits = logits + self.bias
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
     def centred(self, tokens: Tensor) -> Tensor:
         """Rows of the matrix minus its mean over the vocabulary, `[token, d_model]`."""
         return self.weight[tokens] - self.weight.mean(dim=0)
@@ -42,8 +49,9 @@ def unembedding(model: Any, vocabulary: int) -> Unembedding:
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     scale = float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", None) or 1)
     bias = getattr(head, "bias", None)
+    weight = head.weight[:vocabulary].detach().float()
     return Unembedding(
-        scale * head.weight[:vocabulary].detach().float(),
+        weight if scale == 1 else scale * weight,  # not copied if there is nothing to scale
         None if bias is None else scale * bias[:vocabulary].detach().float(),
         getattr(config, "final_logit_softcapping", None),
     )

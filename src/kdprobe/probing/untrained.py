@@ -1,0 +1,35 @@
+"""The untrained model, and students whose distributions cannot be compared with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdprobe.errors import UsageError
+from kdprobe.models.conversation import tokenizer_digest
+from kdprobe.students.student import UNTRAINED, Student
+
+
+def untrained_of(students: Sequence[Student]) -> Student:
+    """The model that students are compared with: the first student, without its adapter if it has one."""
+    first = students[0]
+    if first.adapter is None:
+        return first
+    base = [student for student in students if student.adapter is None and student.base.digest == first.base.digest]
+    taken = any(student.name == UNTRAINED for student in students)
+    return base[0] if base else Student(f"{UNTRAINED} model" if taken else UNTRAINED, first.base)
+
+
+def refuse_other_vocabularies(untrained: Student, students: Sequence[Student]) -> None:
+    """Raises UsageError if a student's vocabulary differs from the untrained model's."""
+    vocabularies: dict[object, str] = {}
+    expected = tokenizer_digest(untrained.load_tokenizer())
+    for student in students:
+        if student.reader == untrained.reader:
+            continue
+        if student.reader not in vocabularies:
+            vocabularies[student.reader] = tokenizer_digest(student.load_tokenizer())
+        if vocabularies[student.reader] != expected:
+            raise UsageError(
+                f"{student.name!r} has a different vocabulary from the untrained model {untrained.name!r}.",
+                "Distributions over different tokens cannot be compared; leave this student out.",
+            )
