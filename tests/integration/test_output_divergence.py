@@ -84,9 +84,7 @@ def plain_differences(first, second, problem, torch):
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 @pytest.mark.parametrize("architecture", FAMILIES)
-def test_every_token_is_as_plain_forward_passes_say(
-    torch, compare, changed, problems, architecture, rows, monkeypatch
-):
+def test_every_token_is_as_plain_forward_passes_say(torch, compare, changed, problems, architecture, rows, monkeypatch):
     from kdprobe.probing.outputs.differences import reading
 
     monkeypatch.setattr(reading, "CHUNK_BYTES", rows * 4 * 400)
@@ -149,21 +147,23 @@ def test_every_token_belongs_to_the_right_part(compare, tiny_record, tiny_studen
 
 def test_identical_students_do_not_differ_at_all(compare, tiny_record, make_adapter):
     base = Student("base", tiny_record)
-    copies = [Student(name, tiny_record, make_adapter(tiny_record.path, seed, size=0)) for seed, name in enumerate("ab")]
+    copies = [
+        Student(name, tiny_record, make_adapter(tiny_record.path, seed, size=0)) for seed, name in enumerate("ab")
+    ]
     result = compare(base, *copies, pairs=True)
-    assert (result.tables[TOKENS][["js"]] == 0).all(axis=None)
+    assert (result.tables[TOKENS]["js"] == 0).all()
     assert (result.tables[TOKENS]["kl"].dropna() == 0).all()
     assert (result.tables[MEANS][["value", "low", "high"]] == 0).all(axis=None)
     assert result.tables[FIRST]["position"].isna().all()
     assert result.statements[1:] == [
         f"{both}: no difference. Their next-token distributions are identical at every token."
-        for both in ("a and base", "b and base", "a and b")
+        for both in ("a and base", "b and base", "b and a")
     ]
 
 
 def test_a_planted_difference_comes_first(torch, compare, tiny_record, problems, tmp_path):
     """The embedding of one token is changed: nothing may differ before it is read, and something must right after."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     from kdprobe.models.reference import resolve
 
@@ -187,12 +187,14 @@ def test_a_planted_difference_comes_first(torch, compare, tiny_record, problems,
     expected = [text.index(planted) + 1 for text in texts]
     assert parted["position"].tolist() == expected
     assert parted["token_id"].tolist() == [text[where] for text, where in zip(texts, expected, strict=True)]
-    assert all(tokenizer.decode([planted]) == before[-len(tokenizer.decode([planted])) :] for before in parted["before"])
+    assert all(
+        tokenizer.decode([planted]) == before[-len(tokenizer.decode([planted])) :] for before in parted["before"]
+    )
     tokens = result.tables[TOKENS]
     for id_, where in zip(parted["problem"], expected, strict=True):
         of_problem = tokens.query(f"problem == '{id_}'")
         assert (of_problem.query(f"position < {where}")[["js", "kl"]] == 0).all(axis=None)
-    assert f"in 6 of 6 gold solutions, the Jensen-Shannon divergence exceeds 0 nats somewhere" in result.statements[-1]
+    assert "in 6 of 6 gold solutions, the Jensen-Shannon divergence exceeds 0 nats somewhere" in result.statements[-1]
 
 
 def test_students_part_where_greedy_tokens_first_differ(torch, compare, changed, problems):
@@ -365,7 +367,10 @@ def test_memory_grows_neither_with_the_text_nor_with_students(
 
     def counted(pool, student):
         gc.collect()
+        seen = len(wide)
         loaded = merged(pool, student)
+        # Merging an adapter checks the logits of a few tokens.
+        del wide[seen:]
         alive.append(weakref.ref(loaded.model))
         most.append(sum(model() is not None for model in alive))
         return loaded
@@ -373,7 +378,8 @@ def test_memory_grows_neither_with_the_text_nor_with_students(
     class Watched(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             result = function(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor) and result.shape[-1:] == (vocabulary,):
+            # The transposed output matrix, 32 wide, is a view.
+            if isinstance(result, torch.Tensor) and result.shape[-1:] == (vocabulary,) and len(result) != 32:
                 wide.append(result.numel())
             return result
 

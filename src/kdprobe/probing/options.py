@@ -83,6 +83,6 @@ class OutputDivergenceOptions(BaseModel):
     threshold: float | None = Field(
         default=None,
         ge=0,
-        description="Two students part at the first token with a larger Jensen-Shannon divergence, in nats; by default, "
-        "at the first whose greedy next token differs.",
+        description="Two students part at the first token with a larger Jensen-Shannon divergence, in nats; by "
+        "default, at the first whose greedy next token differs.",
     )

@@ -80,7 +80,9 @@ def _outcome(row: dict[str, Any], smallest: float) -> str:
 
 
 def _value(row: dict[str, Any]) -> str:
-    interval = f"{row['low']:.3g} to {row['high']:.3g}" if math.isfinite(row["low"]) else "too few problems for an interval"
+    interval = (
+        f"{row['low']:.3g} to {row['high']:.3g}" if math.isfinite(row["low"]) else "too few problems for an interval"
+    )
     return f"{row['value']:.3g} nats ({interval})"
 
 
