@@ -49,3 +49,28 @@ def test_a_switched_adapter_is_the_merged_student(torch, pool, students):
     base, switched, merged = found
     assert np.abs(switched - base).max() > 0.05
     np.testing.assert_allclose(switched, merged, atol=2e-5)
+
+
+def test_random_updates_of_the_teachers_size_change_attention_less_than_the_teachers(pool, problems):
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.metrics.measure import measure_student
+    from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.students.sequence import problem_sequences
+
+    metrics = {"entropy": head_metrics_of(Host())["entropy"]}
+    sequences = problem_sequences(pool.boot("teacher").tokenizer, problems[:6])
+
+    def entropy(student):
+        return measure_student(student, sequences, metrics, batch_size=6)["entropy"]
+
+    base, before = entropy(pool.boot("base")), entropy(pool.boot("teacher"))
+    drawn = []
+    for draw in range(2):
+        with pool.randomised("teacher", f"0 teacher {draw}") as student:
+            drawn.append(entropy(student))
+    assert np.abs(drawn[0] - drawn[1]).max() > 0.01
+    sizes = [np.abs((values - base).mean(axis=0)).mean() for values in (before, *drawn)]
+    assert 0 < max(sizes[1:]) < sizes[0] / 1.5
+    # Exactly as they were.
+    assert (entropy(pool.boot("teacher")) == before).all()
+    assert (entropy(pool.boot("base")) == base).all()

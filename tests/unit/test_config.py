@@ -48,6 +48,25 @@ def test_full_adds_strategies_seeds_and_analyses_under_another_name(host):
     assert not load_experiment(None, host).evaluation.benchmarks
 
 
+def test_full_reads_enough_random_updates_for_a_test(host):
+    def control(experiment):
+        (heads,) = [analysis for analysis in experiment.probe.analyses if analysis.name == "heads"]
+        return host.options("analyses", "heads", heads.options).control
+
+    assert control(load_experiment(None, host)) == 0
+    assert control(load_experiment(None, host, full=True)) == 19
+
+    def full(*analyses):
+        return check(in_full({**DATA, "probe": {"analyses": [*analyses]}}), host, "mine.toml")
+
+    assert control(full("heads")) == 19
+    assert control(full()) == 19
+    off = full({"name": "heads", "options": {"control": 0, "smallest_effect": 0.1}})
+    assert control(off) == 19
+    assert off.probe.analyses[0].options["smallest_effect"] == 0.1
+    assert control(full({"name": "heads", "options": {"control": 4}})) == 4
+
+
 def test_full_keeps_what_a_config_has(host):
     experiment = check(in_full({**DATA, "strategies": ["teacher"], "seeds": [5, 1]}), host, "mine.toml")
     assert [strategy.name for strategy in experiment.strategies] == ["teacher", "none", "ground-truth", "confidence"]

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kdprobe.probing.attention.moved import compare, effects, moved, moved_definition, moved_sentence
+from kdprobe.probing.attention.moved import compare, effects, moved, moved_definition, moved_sentence, verdicts
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.students.replicates import by_arm, named_replicate
 
@@ -128,3 +128,52 @@ def test_too_few_problems_for_any_p_are_told():
     assert moved(comparison, Threshold(0.5, stated=True)) == []
     (sentence,) = moved_definition([comparison], Threshold(0.5, stated=True), "nats")
     assert "with 4 problems, p cannot reach 0.05" in sentence
+
+
+def test_heads_of_too_few_problems_are_neither_moved_nor_unmoved():
+    students = {name: {"entropy": values["entropy"][:5]} for name, values in measured(student={(0, 2): 1.0}).items()}
+    (comparison,) = compared(students)
+    assert (verdicts(comparison, Threshold(0.5, stated=True)) == None).all()  # noqa: E711 - element by element
+    assert "5 problems are too few to tell whether a head moved" in moved_sentence(
+        comparison, Threshold(0.5, stated=True), "nats"
+    )
+    # All five changed alike, and p is still the smallest that five problems can give.
+    assert comparison.p[0, 2] == pytest.approx(2 / 2**5)
+
+
+def test_problems_on_which_the_metric_is_undefined_do_not_count():
+    students = measured(student={(0, 2): 1.0})
+    for values in students.values():
+        values["entropy"][5:] = np.nan
+    (comparison,) = compared(students)
+    assert comparison.problems == 5
+    assert not comparison.decidable
+    (sentence,) = moved_definition([comparison], Threshold(0.5, stated=True), "nats")
+    assert "with 5 problems, p cannot reach 0.05" in sentence
+    for values in students.values():
+        values["entropy"][:] = np.nan
+    (comparison,) = compared(students)
+    assert moved_sentence(comparison, Threshold(0.5, stated=True), "nats") == (
+        "student against base: entropy is defined on no problem, so whether a head moved cannot be told."
+    )
+
+
+def test_a_head_that_differs_on_too_few_problems_cannot_be_told():
+    bar = Threshold(0.05, stated=True)
+    students = measured(student={(1, 2): -0.4})
+    base, student = (students[name]["entropy"] for name in ("base", "student"))
+    # Large on 5 of 12 problems, and nothing on the rest: the test sees five signs. On 6 of them, it can tell.
+    student[:, 0] = base[:, 0]
+    student[:5, 0, 0] += 1.0
+    student[:6, 0, 1] += 1.0
+    # Large, and without a value on one problem.
+    student[:, 1, 0] += 1.0
+    student[0, 1, 0] = np.nan
+    # Without any value.
+    student[:, 1, 1] = np.nan
+    (comparison,) = compared(students)
+    assert comparison.p[0, 0] >= 2 / 2**5
+    assert verdicts(comparison, bar).tolist() == [[None, comparison.p[0, 1] <= 0.05, False], [None, None, True]]
+    assert "Whether 2 other heads moved cannot be told" in moved_sentence(comparison, bar, "nats")
+    # Their effect is too small for a head that moved, whatever p is.
+    assert verdicts(comparison, Threshold(2.0, stated=True)).tolist() == [[False] * 3, [False, None, False]]

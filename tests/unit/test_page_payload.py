@@ -218,6 +218,11 @@ def test_measures_are_named_and_say_what_was_subtracted(tmp_path):
         ("Relative change in the QK circuit", "", None),
     ]
     assert found[0]["students"]["s"]["value"] == [0.1, -0.2, 0.3, None]
+    # Of the last, it cannot be told; the others keep what is known of them.
+    assert found[0]["students"]["s"]["moved"] == [True, False, False, False]
+    change["moved"] = pd.array([None] * 4, dtype="boolean")
+    (untold,) = head_measures({"differences": change})
+    assert untold["students"]["s"]["moved"] is None
     assert found[1]["students"]["s"]["low"] == [None] * 4
 
 

@@ -31,6 +31,8 @@ from kdprobe.redaction import without_secrets
 
 _SEEDS = 3
 """Fewer say nothing about a strategy."""
+_UPDATES = 19
+"""Fewer random updates do not tell whether a student moved more heads than they do."""
 
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
@@ -50,14 +52,15 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
 
 def in_full(data: dict[str, Any]) -> dict[str, Any]:
-    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses."""
+    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses in full."""
     seeds = data.get("seeds", [0])
     if isinstance(seeds, list):
         unused = (seed for seed in range(len(seeds) + _SEEDS) if seed not in seeds)
         seeds = [*seeds, *islice(unused, max(0, _SEEDS - len(seeds)))]
     probe = data.get("probe", {})
     if isinstance(probe, dict):
-        probe = {**probe, "analyses": with_missing(probe.get("analyses", []), ALL_ANALYSES)}
+        analyses = with_missing(probe.get("analyses", []), ALL_ANALYSES)
+        probe = {**probe, "analyses": with_control(analyses)}
     evaluation, controls = data.get("evaluation", {}), data.get("controls", {})
     # Retention is measured against the untrained student.
     if isinstance(evaluation, dict) and isinstance(controls, dict) and controls.get("untrained", True):
@@ -78,6 +81,22 @@ def with_retention(tasks: Any) -> Any:
         return tasks
     retained = any(isinstance(task, dict) and task.get("role") == "retention" for task in tasks)
     return tasks if retained else with_missing(tasks, ALL_TASKS)
+
+
+def with_control(analyses: Any) -> Any:
+    """A config's list of analyses, with enough random updates in `heads` for a test; the rest is left to the checks."""
+    if not isinstance(analyses, list):
+        return analyses
+    return [_controlled(entry) if _name(entry) == "heads" else entry for entry in analyses]
+
+
+def _controlled(heads: Any) -> Any:
+    """The entry of `heads`, unless it states a number of random updates above 0."""
+    options = heads.get("options", {}) if isinstance(heads, dict) else {}
+    if not isinstance(options, dict) or options.get("control"):
+        return heads
+    stated = heads if isinstance(heads, dict) else {"name": heads}
+    return {**stated, "options": {**options, "control": _UPDATES}}
 
 
 def with_missing(listed: Any, entries: Iterable[str | dict[str, Any]]) -> Any:

@@ -15,6 +15,12 @@ class HeadsOptions(BaseModel):
         default=0.05, ge=0, description="The smallest change of interest in that metric, in its unit."
     )
     permutations: int = Field(default=10_000, ge=100, description="Permutations of the sign-flip test.")
+    control: int = Field(
+        default=3,
+        ge=0,
+        description="Random updates of each student's size that are read too, to count the heads they move; with 19, "
+        "p can be 0.05.",
+    )
 
 
 class DivergenceOptions(BaseModel):

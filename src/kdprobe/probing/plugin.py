@@ -34,7 +34,7 @@ _FORMATS = {
     "divergence": 3,
     "drift": 2,
     "geometry": 2,
-    "heads": 6,
+    "heads": 7,
     "patching": 2,
 }
 """Format numbers of the analyses whose results have changed since the first version."""

@@ -55,25 +55,21 @@ def by_problem(measured: Measured, problems: Mapping[str, Sequence[str]]) -> pd.
     )
 
 
-def differences(comparisons: Sequence[Comparison], heads_moved: Mapping[str, Sequence[Head]]) -> pd.DataFrame:
+def differences(comparisons: Sequence[Comparison], verdicts: Mapping[str, NDArray[np.object_]]) -> pd.DataFrame:
     """Paired differences: student, layer, head, metric, problem, value, low, high, against, p_over_problems, moved.
 
     Args:
         comparisons: All comparisons.
-        heads_moved: For each arm, the heads that moved by the deciding metric. `moved` is missing for other metrics and
-            if there are too few problems to tell.
+        verdicts: For each arm, whether each head moved by the deciding metric, `[layer, head]`. `moved` is missing for
+            other metrics and where it cannot be told.
     """
     frames = []
     for comparison in comparisons:
         frame = means(comparison.effect, student=comparison.arm, metric=comparison.metric, problem=POOLED)
         frame["against"] = comparison.against
         frame["p_over_problems"] = comparison.p.ravel()
-        key = f"{comparison.arm} {comparison.metric}"
-        heads = list(zip(frame["layer"], frame["head"], strict=True))
-        frame["moved"] = pd.array(
-            [head in heads_moved[key] for head in heads] if key in heads_moved else [None] * len(frame),
-            dtype="boolean",
-        )
+        found = verdicts.get(f"{comparison.arm} {comparison.metric}", np.full(comparison.p.shape, None))
+        frame["moved"] = pd.array(found.ravel(), dtype="boolean")
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 

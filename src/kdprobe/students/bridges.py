@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
+from kdprobe.models.merging.random_update import random_update
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.models.weights import same_weights
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked
@@ -82,6 +84,24 @@ class Bridges:
             student = self.students[name]
             self._booted[name] = self._beside(student) if _shares(student) else boot(student, self._check, self._shared)
         return self._booted[name]
+
+    def has_factors(self, name: str) -> bool:
+        """Whether a student's update is a LoRA next to its base, which `randomised` can exchange."""
+        return self.boot(name).shared and self.students[name].adapter is not None
+
+    @contextmanager
+    def randomised(self, name: str, seed: str) -> Iterator[BridgedStudent]:
+        """A student with a random update of the same size in place of its own, while the context is open.
+
+        Its own is restored exactly. The base and the other students do not change, and no model is copied.
+
+        Args:
+            name: A student for which `has_factors` is true.
+            seed: Of the random update.
+        """
+        student = self.boot(name)
+        with random_update(student.take().model, _adapter_name(self.students[name]), seed):
+            yield student
 
     @property
     def errors(self) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
+from kdprobe.probing.attention.control import controls
 from kdprobe.probing.attention.moved import (
     Comparison,
     compare,
@@ -18,6 +20,7 @@ from kdprobe.probing.attention.moved import (
     moved_definition,
     moved_sentence,
     ranked,
+    verdicts,
 )
 from kdprobe.probing.attention.strongest import attention_tables
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
@@ -45,6 +48,8 @@ class HeadsAnalysis:
         replicates: Sequence[Replicate] = context.patterns or context.students
         comparisons, threshold = compare_arms(comparable, replicates, self.options, context.seed)
         deciding = [comparison for comparison in comparisons if comparison.metric == deciding_metric.name]
+        values = {name: comparable[name][deciding_metric.name] for name in comparable}
+        control = controls(context, deciding, threshold, metric=deciding_metric, values=values, options=self.options)
         problems = (
             {file.name: [prompt.name for prompt in file.prompts] for file in context.patterns}
             if context.patterns
@@ -55,6 +60,7 @@ class HeadsAnalysis:
                 "heads": tables.pooled(measured, context.seed),
                 "heads_by_problem": tables.by_problem(measured, problems),
                 **_difference_table(comparisons, deciding, threshold),
+                **control.table,
                 **_check_table(context),
                 **_attention_tables(context, measured, deciding, deciding_metric),
             },
@@ -67,7 +73,12 @@ class HeadsAnalysis:
                 _means_sentence(measured, deciding_metric, context.seed),
                 *sink_sentences(sink_shares(measured), "all other metrics and tables describe"),
                 *moved_definition(deciding, threshold, deciding_metric.unit),
-                *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
+                *control.definition,
+                *chain.from_iterable(
+                    [moved_sentence(comparison, threshold, deciding_metric.unit), *control.sentences(comparison.arm)]
+                    for comparison in deciding
+                ),
+                *control.missing,
                 *(
                     f"{name} is not compared, because its layers, heads, prompts or tokens differ."
                     for name in measured
@@ -79,8 +90,11 @@ class HeadsAnalysis:
                 "threshold": {"metric": deciding_metric.name, "value": threshold.value, "stated": threshold.stated},
                 "moved": {
                     comparison.arm: tables.top(comparison.effect.value, moved(comparison, threshold), "change")
+                    if comparison.decidable
+                    else None
                     for comparison in deciding
                 },
+                "control": control.summary,
             },
         )
 
@@ -134,12 +148,8 @@ def _difference_table(
 ) -> dict[str, pd.DataFrame]:
     if not comparisons:
         return {}
-    heads_moved = {
-        f"{comparison.arm} {comparison.metric}": moved(comparison, threshold)
-        for comparison in deciding
-        if comparison.decidable
-    }
-    return {"differences": tables.differences(comparisons, heads_moved)}
+    found = {f"{comparison.arm} {comparison.metric}": verdicts(comparison, threshold) for comparison in deciding}
+    return {"differences": tables.differences(comparisons, found)}
 
 
 def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) -> list[Figure]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from kdprobe.probing.attention.threshold import Threshold
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.metrics.measure import Measured
-from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.stats.bootstrap import Means, known_mean, means_over_problems
 from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.permutations.max_t import max_t
+from kdprobe.words import counted
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,8 @@ class Comparison:
         metric: The metric.
         effect: Mean difference over problems, `[layer, head]`, with its interval over problems.
         p: P of the sign-flip test, over problems only, adjusted over all heads; NaN without a test.
-        problems: The number of problems.
+        problems: The number of problems on which the metric is defined.
+        differing: On how many of them each head differs, `[layer, head]`; 0 for heads that are not tested.
     """
 
     arm: str
@@ -41,6 +43,7 @@ class Comparison:
     effect: Means
     p: Array
     problems: int
+    differing: NDArray[np.int64]
 
     @property
     def decidable(self) -> bool:
@@ -67,7 +70,9 @@ def compare(
             differences = np.mean([measured[name][metric] for name in members], axis=0) - measured[against][metric]
             effect = means_over_problems(differences, seed)
             p = _p(differences, permutations, seed)
-            comparisons.append(Comparison(arm, against, metric, effect, p, len(differences)))
+            problems = int(np.isfinite(differences).any(axis=(1, 2)).sum())
+            differing = np.where(np.isnan(p), 0, (np.nan_to_num(differences) != 0).sum(axis=0))
+            comparisons.append(Comparison(arm, against, metric, effect, p, problems, differing))
     return comparisons
 
 
@@ -77,13 +82,53 @@ def effects(measured: Measured, metric: str) -> dict[str, Array]:
 
 
 def moved(comparison: Comparison, threshold: Threshold) -> list[Head]:
-    """Heads that moved, by decreasing effect: the effect reaches the threshold, and p, if any, is small enough.
+    """Heads that moved, by decreasing effect: the effect reaches the threshold, and p, if there is a test, is small.
 
     A small p alone never makes a head moved: on identical tokens even the most trivial change is significant.
     """
-    size = np.abs(comparison.effect.value)
-    enough = (size >= threshold.value) & (size > 0) & ~(comparison.p > SIGNIFICANT)
-    return [head for head in ranked(size) if enough[head]]
+    effect = comparison.effect.value
+    enough = _enough(effect, comparison.p, comparison.problems, threshold)
+    return [head for head in ranked(np.abs(effect)) if enough[head]]
+
+
+def count_moved(differences: Array, threshold: Threshold, *, permutations: int, seed: int) -> int:
+    """The number of heads that moved, by the same rule, from the differences alone.
+
+    Args:
+        differences: `[problem, layer, head]`.
+        threshold: The effect at which a head counts as moved.
+        permutations: Number of permutations of the test.
+        seed: Seed of the permutations.
+    """
+    problems = int(np.isfinite(differences).any(axis=(1, 2)).sum())
+    p = _p(differences, permutations, seed)
+    return int(_enough(known_mean(differences, 0), p, problems, threshold).sum())
+
+
+def undecided(comparison: Comparison, threshold: Threshold) -> NDArray[np.bool_]:
+    """Heads of which cannot be told whether they moved, `[layer, head]`, because their p cannot be small enough.
+
+    The smallest p of the test is that of its two most extreme sign patterns, however many heads there are: unlike
+    Holm's method, max-T does not multiply it by their number. Only problems on which a head differs have a sign. With
+    too few problems, this is so for all heads; otherwise for those with a large enough effect on too few problems.
+    """
+    effect = comparison.effect.value
+    unknown: NDArray[np.bool_] = ~np.isfinite(effect)
+    if comparison.problems == 1:
+        return unknown
+    if not comparison.decidable:
+        return np.ones_like(unknown)
+    return unknown | (_large(effect, threshold) & (comparison.differing < FEWEST_PROBLEMS))
+
+
+def verdicts(comparison: Comparison, threshold: Threshold) -> NDArray[np.object_]:
+    """Whether each head moved, `[layer, head]`: True, False, or None if this cannot be told."""
+    found = np.zeros(comparison.effect.value.shape, dtype=object)
+    found[:] = False
+    found[undecided(comparison, threshold)] = None
+    for head in moved(comparison, threshold):
+        found[head] = True
+    return found
 
 
 def ranked(values: Array) -> list[Head]:
@@ -114,15 +159,41 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         return f"{head_label(*head)} ({value[head]:+.3f}{spaced_unit}{interval})"
 
     pair = f"{comparison.arm} against {comparison.against}"
+    if not comparison.problems:
+        return f"{pair}: {comparison.metric} is defined on no problem, so whether a head moved cannot be told."
     if not heads:
         largest = f"The largest change is in {change(ranked(np.abs(value))[0])}."
         if not comparison.decidable:
-            return f"{pair}: {comparison.problems} problems are too few to tell whether a head moved. {largest}"
-        return f"{pair}: no head moved. {largest}"
+            few = counted(comparison.problems, "problem is", "problems are")
+            return f"{pair}: {few} too few to tell whether a head moved. {largest}"
+        return f"{pair}: no head moved.{_untold(comparison, threshold)} {largest}"
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
     most = f"; the largest changes in {comparison.metric} are in " if len(heads) > _NAMED else ": "
-    return f"{pair}: {lead}{most}{changes}."
+    return f"{pair}: {lead}{most}{changes}.{_untold(comparison, threshold)}"
+
+
+def _enough(effect: Array, p: Array, problems: int, threshold: Threshold) -> NDArray[np.bool_]:
+    significant: NDArray[np.bool_] = (p <= SIGNIFICANT) | (problems == 1)
+    return significant & _large(effect, threshold)
+
+
+def _large(effect: Array, threshold: Threshold) -> NDArray[np.bool_]:
+    size = np.abs(effect)
+    large: NDArray[np.bool_] = (size >= threshold.value) & (size > 0)
+    return large
+
+
+def _untold(comparison: Comparison, threshold: Threshold) -> str:
+    """How many heads changed enough to have moved, but on too few problems; empty if there are none."""
+    effect = comparison.effect.value
+    count = int((undecided(comparison, threshold) & np.isfinite(effect)).sum())
+    if not count:
+        return ""
+    return (
+        f" Whether {counted(count, 'other head')} moved cannot be told: the change is large enough, but it is known "
+        f"for, or differs from 0 in, fewer than {FEWEST_PROBLEMS} problems."
+    )
 
 
 def _tested(problems: int) -> str:

@@ -44,7 +44,7 @@ class Grid(TypedDict):
         low: The lower ends of their 95% intervals.
         high: The upper ends.
         exact: Whether each value is exact, not an estimate, or `None` if all were measured in the same way.
-        moved: Whether each head moved, or `None` if this was not tested.
+        moved: Whether each head is known to have moved, or `None` if no head was tested.
     """
 
     layers: int
@@ -185,7 +185,7 @@ def _grid(rows: pd.DataFrame) -> Grid | None:
         "low": numbers("low", _SHOWN_DIGITS),
         "high": numbers("high", _SHOWN_DIGITS),
         "exact": [bool(cell) for cell in column("exact")] if known else None,
-        "moved": [cell is True for cell in column("moved")] if rows["moved"].notna().all() else None,
+        "moved": [cell is True for cell in column("moved")] if rows["moved"].notna().any() else None,
     }
 
 
