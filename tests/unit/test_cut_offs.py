@@ -23,7 +23,7 @@ def cut_offs(*columns):
 def test_reasons_for_the_end_of_an_answer_say_which_were_cut_off(name, reason):
     flags, notes = cut_offs({name: reason}, {name: "stop"}, {name: None})
     assert flags == [True, False, False]
-    assert notes == (f"Which answers were cut off is read from the column {name!r}.",)
+    assert notes == (f"The column {name!r} says which answers were cut off.",)
 
 
 @pytest.mark.parametrize("reason", ["stop", "STOP", "end_turn", "eos_token", "tool_calls", "content_filter"])
@@ -34,7 +34,9 @@ def test_other_reasons_say_that_an_answer_ended(reason):
 def test_unknown_reasons_are_named_and_alone_say_nothing():
     flags, notes = cut_offs({"finish_reason": "length"}, {"finish_reason": "abort"})
     assert (flags, len(notes)) == ([True, False], 1)
-    assert notes[0].endswith("from the column 'finish_reason'; 'abort' does not count as cut off.")
+    assert notes[0].endswith(
+        "The column 'finish_reason' says which answers were cut off; 'abort' does not count as cut off."
+    )
     assert cut_offs({"finish_reason": "abort"}, {"finish_reason": None}) == (None, ())
     _, (note,) = cut_offs(*({"finish_reason": reason} for reason in ("length", "abort", "error")))
     assert note.endswith("; 'abort', 'error' do not count as cut off.")

@@ -57,8 +57,8 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding([arms["a@0"], arms["a@1"]], [arms["b@0"], arms["b@1"]])
     assert found.sentence == (
-        "3 problems were solved in more seeds by 'a', 1 in more seeds by 'b'. Of these 3, the two where the "
-        "numbers of seeds differ most:"
+        "3 problems were solved in more seeds by 'a', 1 in more seeds by 'b'. Of these 3, the two with the "
+        "largest difference in how many seeds solved the problem:"
     )
     assert found.shown[0].id == "p0"
     assert found.shown[0].answers == ["a is right in 2 of 2 seeds", "b is right in 0 of 2 seeds"]

@@ -60,7 +60,7 @@ def test_an_answer_that_ended_before_it_began_is_empty_and_refuses_no_file(tmp_p
     assert outputs.responses == ["so 7", "", ""]
     assert outputs.notes == (
         "2 replies have no text, perhaps from a failed request; they count as empty answers.",
-        "Which answers were cut off is read from the replies in 'response'.",
+        "The replies in 'response' say which answers were cut off.",
     )
     assert outputs.cut_off == [False, True, False]
 

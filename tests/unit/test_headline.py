@@ -142,18 +142,18 @@ def test_a_difference_in_few_templates_is_not_shown_for_others():
     assert answer.shown
     assert answer.by_template.startswith(
         "The difference has been shown for these students on problems from these 4 templates (p = 2e-06), but not for "
-        "other kinds of problem: with templates as the sample, it is not significant (95% CI "
+        "other kinds of problem: with templates as the sampling units, it is not significant (95% CI "
     )
     assert answer.by_template.endswith(
-        "unadjusted p = 0.50; with so few templates, p cannot be below 0.50). With fewer than three seeds, the "
-        "difference has not been shown for the strategies either."
+        "unadjusted p = 0.50; with differences on so few templates, p cannot be below 0.50). With fewer than three "
+        "seeds, the difference has not been shown for the strategies either."
     )
 
 
 def test_a_difference_in_many_templates_also_holds_for_others():
     answer = by_template(np.arange(80) % 8 < 4, 10)
     assert answer.by_template.startswith(
-        "The difference also holds with templates, not problems, as the sample (10 templates: 95% CI "
+        "The difference also holds when templates rather than problems are the sampling units (10 templates: 95% CI "
     )
     assert answer.by_template.endswith("unadjusted p = 0.002), so it generalises to other templates like these.")
 

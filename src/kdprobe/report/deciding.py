@@ -141,7 +141,7 @@ def _sentence(
     if sampled:
         first = "the two where the shares of correct answers differ most"
     elif seeds != [1, 1]:
-        first = "the two where the numbers of seeds differ most"
+        first = "the two with the largest difference in how many seeds solved the problem"
     return f"{counts} Of these {of}, {first}:"
 
 

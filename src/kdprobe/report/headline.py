@@ -137,7 +137,7 @@ def _nothing(asked: Sequence[Pair | StrategyPair], arms: Sequence[ArmScore]) -> 
 
 
 def _by_template(pair: Pair | StrategyPair) -> str:
-    """Whether the same difference holds if templates, not problems, are the sample."""
+    """Whether the same difference holds if templates, not problems, are the sampling units."""
     over = pair.clustered
     if over is None:
         return ""
@@ -145,24 +145,24 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     shown = over.p < SIGNIFICANT
     if pair.significant and shown:
         return (
-            f"The difference also holds with templates, not problems, as the sample ({over.groups} templates: "
-            f"{measured}), so it generalises to other templates like these."
+            "The difference also holds when templates rather than problems are the sampling units "
+            f"({over.groups} templates: {measured}), so it generalises to other templates like these."
         )
     if not pair.significant:
         found = "significant" if shown else "not significant either"
         return (
-            f"With templates, not problems, as the sample ({over.groups} templates: {measured}), the difference is "
-            f"{found}."
+            f"With templates rather than problems as the sampling units ({over.groups} templates: {measured}), the "
+            f"difference is {found}."
         )
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
-    few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
+    few = f"; with differences on so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)
     primed = alone and pair.family == PRIMED
     few_seeds = "With fewer than three seeds, the difference has not been shown for the strategies either."
     return (
         f"The difference has been shown for these {'students' if alone else 'strategies'} on problems from these "
         f"{over.groups} templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as "
-        f"the sample, it is not significant ({measured}{few}).{f' {few_seeds}' if primed else ''}"
+        f"the sampling units, it is not significant ({measured}{few}).{f' {few_seeds}' if primed else ''}"
     )
 
 

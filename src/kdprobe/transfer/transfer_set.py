@@ -115,7 +115,7 @@ def _damage(folder: Path) -> Iterator[None]:
         ) from error
     except UnreadableError as error:
         raise KdprobeError(
-            f"The transfer set {folder} is damaged: {error}.", "Run the experiment again, or capture it again."
+            f"The transfer set {folder} is damaged: {error}.", "Run the experiment again, or capture the set again."
         ) from error
 
 

@@ -46,21 +46,23 @@ def cut_off(table: Table, response: str | None) -> list[bool] | None:
         table.notes.append(f"The column {name!r} is ignored: not every cell is true or false.")
     for name in find(table, ENDINGS):
         reasons = [cell[0] if isinstance(cell, list) and cell else cell for cell in table.cells[name]]
-        if (cut := _by_reason(table, reasons, f"the column {name!r}")) is not None:
+        if (cut := _by_reason(table, reasons, f"The column {name!r} says")) is not None:
             return cut
     if response is None:
         return None
-    return _by_reason(table, [_reply_ending(cell) for cell in table.cells[response]], f"the replies in {response!r}")
+    return _by_reason(
+        table, [_reply_ending(cell) for cell in table.cells[response]], f"The replies in {response!r} say"
+    )
 
 
-def _by_reason(table: Table, reasons: Sequence[Any], where: str) -> list[bool] | None:
-    """Whether each answer was cut off, `None` if no reason is known."""
+def _by_reason(table: Table, reasons: Sequence[Any], beginning: str) -> list[bool] | None:
+    """Whether each answer was cut off, `None` if no reason is known; a note says so in a sentence with this beginning."""
     flags = [is_cut_off(reason) for reason in reasons]
     if not any(each is not None for each in flags):
         return None
     given = [text(reason).strip() for reason in reasons]
     unknown = sorted({reason for reason, each in zip(given, flags, strict=True) if reason and each is None})
-    note = f"Which answers were cut off is read from {where}"
+    note = f"{beginning} which answers were cut off"
     if unknown:
         shown = unknown[:_SHOWN]
         note += f"; {', '.join(map(repr, shown))} {'does' if len(shown) == 1 else 'do'} not count as cut off"

@@ -30,9 +30,9 @@ def _retained(task: str, changes: Sequence[TaskChange]) -> str:
     first = changes[0]
     least = min(changes, key=lambda change: change.test.low)
     return (
-        f"Students that did not fall below the score of {first.b!r} on {task} by more than the margin of "
-        f"{margin_text(first)} ({first.test.n} documents): {_names(changes)} (one-sided 95% lower bounds of the "
-        f"change: {amount(least.test.low, first.unit)} or higher)."
+        f"Students that retained the score of {first.b!r} on {task}, to within the margin of {margin_text(first)} "
+        f"({first.test.n} documents): {_names(changes)} (one-sided 95% lower bounds of the change: "
+        f"{amount(least.test.low, first.unit)} or higher)."
     )
 
 

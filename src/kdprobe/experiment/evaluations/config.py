@@ -31,7 +31,8 @@ class TaskConfig(Section):
     )
     num_fewshot: int | None = Field(default=None, ge=0, le=1000, description="Examples in the prompt.")
     chat_template: bool | None = Field(
-        default=None, description="Whether to apply the chat template; by default, if the model writes text."
+        default=None,
+        description="Whether to apply the chat template; by default, only to tasks whose answers are generated.",
     )
     metric: str | None = Field(default=None, description="The metric that scores a document.")
     seed: Seed = Field(default=0, description="Seed of the draw.")

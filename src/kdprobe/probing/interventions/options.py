@@ -37,7 +37,8 @@ class AblationOptions(InterventionOptions):
     exact: int | Literal["all"] = Field(
         default=8,
         description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`. In trained "
-        "students, so are those of the `together` heads whose attention diverged most from the first student's.",
+        "students, the heads whose attention diverged most from the first student's are added; `together` says how "
+        "many.",
     )
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."
@@ -68,7 +69,9 @@ class ShapleyOptions(AttributionOptions):
         description="Number of problems, starting with the first; each word costs one forward pass per random order.",
     )
     orders: int = Field(
-        default=8, ge=2, description="Random orders of the words; the standard error falls with their square root."
+        default=8,
+        ge=2,
+        description="Random orders of the words; the standard error falls with the square root of their number.",
     )
     target: Literal["solution", "value"] = Field(
         default="solution", description="The gold tokens whose log-probability is explained."

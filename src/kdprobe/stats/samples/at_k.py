@@ -39,7 +39,7 @@ def pass_at(correct: NDArray[Any], answers: NDArray[Any], k: int) -> NDArray[np.
         ValueError: A problem has fewer than k answers.
     """
     if k < 1 or int(answers.min()) < k:
-        raise ValueError(f"k = {k} needs at least as many answers, but a problem has {int(answers.min())}")
+        raise ValueError(f"k = {k} needs at least {k} answers to each problem, but one has only {int(answers.min())}")
     wrong = np.asarray(answers - correct, dtype=float)[:, None]
     drawn = np.arange(k)
     missed = np.clip(wrong - drawn, 0, None) / (np.asarray(answers, dtype=float)[:, None] - drawn)
