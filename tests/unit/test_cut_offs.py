@@ -86,7 +86,7 @@ def test_servers_replies_say_which_answers_were_cut_off(server, form, tmp_path):
     outputs = read_outputs(file)
     assert outputs.responses == ["7", "7"]
     assert outputs.cut_off == [True, False]
-    assert any("is read from the replies in 'response'" in note for note in outputs.notes)
+    assert any("The replies in 'response' say which answers" in note for note in outputs.notes)
 
 
 def test_a_text_that_looks_like_a_reply_is_an_answer():

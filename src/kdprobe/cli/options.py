@@ -229,15 +229,13 @@ def extractor_option(function: Any) -> Any:
 def column_options(function: Any) -> Any:
     """`--response-column`, `--gold-column`, `--id-column` and `--encoding`, for every command that reads answers."""
     response = click.option(
-        "--response-column", help="The column with the model's answers; used in every file that has it."
+        "--response-column", help="Column with the model's answers, used in every file that has it."
     )
     gold = click.option(
         "--gold-column",
-        help='The column with the gold answers: a value, or a solution that ends with "#### VALUE" or "A: VALUE".',
+        help='Column with the gold answers: a value, or a solution that ends with "#### VALUE" or "A: VALUE".',
     )
-    identifier = click.option(
-        "--id-column", help="The column that identifies problems; used in every file that has it."
-    )
+    identifier = click.option("--id-column", help="Column that identifies problems, used in every file that has it.")
     encoding = click.option("--encoding", help="Encoding of text files, such as utf-16 or cp1252; detected by default.")
     return response(gold(identifier(encoding(function))))
 
