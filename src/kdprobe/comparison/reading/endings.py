@@ -56,7 +56,7 @@ def cut_off(table: Table, response: str | None) -> list[bool] | None:
 
 
 def _by_reason(table: Table, reasons: Sequence[Any], beginning: str) -> list[bool] | None:
-    """Whether each answer was cut off, `None` if no reason is known; a note says so in a sentence with this beginning."""
+    """Whether each answer was cut off, `None` if no reason is known; a note with this beginning says so."""
     flags = [is_cut_off(reason) for reason in reasons]
     if not any(each is not None for each in flags):
         return None
