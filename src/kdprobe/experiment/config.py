@@ -24,7 +24,7 @@ from kdprobe.redaction import without_secrets
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 ALL_ANALYSES = [
-    *("heads", "divergence", "association", "confidence", "drift", "output_divergence"),
+    *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
     *("geometry", "ablation", "patching", "attribution"),
 ]
 """kdprobe's own analyses that need no further package."""

@@ -92,3 +92,12 @@ class OutputDivergenceOptions(BaseModel):
         description="Two students part at the first token with a larger Jensen-Shannon divergence, in nats; by "
         "default, at the first whose greedy next token differs.",
     )
+
+
+class LogitLensOptions(BaseModel):
+    """Options of `logit_lens`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problems: int = Field(default=8, ge=1, description="Number of problems, starting with the first.")
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")

@@ -20,6 +20,7 @@ from kdprobe.probing.options import (
     DivergenceOptions,
     DriftOptions,
     HeadsOptions,
+    LogitLensOptions,
     OutputDivergenceOptions,
 )
 
@@ -40,7 +41,7 @@ _FORMATS = {
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(
     {
-        *("heads", "divergence", "association", "confidence", "drift", "output_divergence"),
+        *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
         *("ablation", "patching", "attribution"),
     }
 )
@@ -90,6 +91,13 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             reading,
             OutputDivergenceOptions,
             "Where students' next-token distributions differ on the same text, token by token",
+        ),
+        (
+            "logit_lens",
+            "outputs.lens.analysis",
+            reading,
+            LogitLensOptions,
+            "What every layer would predict if it were the last, and where students differ",
         ),
         (
             "geometry",

@@ -57,9 +57,14 @@ class Reading:
 
     def logits(self, states: Tensor) -> Iterator[Tensor]:
         """Logits `[rows, V]`, float32, a few rows at a time."""
-        rows = max(1, CHUNK_BYTES // (4 * self.vocabulary))
-        for start in range(0, len(states), rows):
-            yield self.output.logits(states[start : start + rows])
+        for rows in self.chunks(len(states)):
+            yield self.output.logits(states[rows])
+
+    def chunks(self, count: int) -> Iterator[slice]:
+        """The rows that have logits at the same time, out of `count`."""
+        size = max(1, CHUNK_BYTES // (4 * self.vocabulary))
+        for start in range(0, count, size):
+            yield slice(start, start + size)
 
     def _read(self, ids: Sequence[int]) -> Tensor:
         states = _states(self.loaded, ids)[:-1]

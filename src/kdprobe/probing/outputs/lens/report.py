@@ -1,0 +1,140 @@
+"""Sentences, figures and JSON of `logit_lens`."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.colors import qualitative
+
+from kdprobe.files import clean
+from kdprobe.probing.analysis import Figure
+from kdprobe.probing.outputs.differences.parts import SOLUTION
+from kdprobe.probing.outputs.lens.measured import Group, LensedStudent, Measure, shown
+from kdprobe.probing.outputs.lens.tables import change_rows, mean_rows
+from kdprobe.stats.least import FEWEST_PROBLEMS
+from kdprobe.stats.p_values import SIGNIFICANT
+from kdprobe.words import counted
+
+_TITLES: dict[Measure, str] = {
+    "log_p": "Log-probability of the gold token through the logit lens, by layer",
+    "kl": "KL from the final distribution to the logit lens, by layer",
+}
+
+
+def statements(untrained: LensedStudent, students: Sequence[LensedStudent], seed: int) -> list[str]:
+    """What each student's layers predict, and where that differs from the untrained model's."""
+    groups = shown(students)
+    return [
+        *(_layers_sentence(group) for group in [Group(untrained.student, [untrained]), *groups]),
+        *(_change_sentence(group, untrained, seed) for group in groups),
+    ]
+
+
+def summary(untrained: LensedStudent, students: Sequence[LensedStudent], seed: int) -> dict[str, Any]:
+    """Means and differences on the whole solutions, for JSON."""
+    groups = shown(students)
+    same = [group for group in groups if group.layers == untrained.layers]
+    return {
+        "untrained": untrained.student,
+        "layers": [
+            {"student": group.name, **clean(row)}
+            for group in [Group(untrained.student, [untrained]), *groups]
+            for measure in _TITLES
+            for row in mean_rows(group, measure, SOLUTION)
+        ],
+        "changes": [
+            {"student": group.name, **clean(row)}
+            for group in same
+            for measure in _TITLES
+            for row in change_rows(group, measure, SOLUTION, untrained, seed)
+        ],
+    }
+
+
+def figures(untrained: LensedStudent, students: Sequence[LensedStudent]) -> list[Figure]:
+    """Both measures on the whole solutions, one curve per student."""
+    groups = [Group(untrained.student, [untrained]), *shown(students)]
+    caption = (
+        "Mean per token of the gold solutions, in nats; the band is the 95% interval over problems, and over seeds "
+    )
+    return [
+        Figure(title, f"{caption}where a strategy has several.", _curves(groups, measure))
+        for measure, title in _TITLES.items()
+    ]
+
+
+def _layers_sentence(group: Group) -> str:
+    log_p = list(mean_rows(group, "log_p", SOLUTION))
+    kl = list(mean_rows(group, "kl", SOLUTION))
+    last = len(kl) - 1
+    name = f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
+    before = f" and {_value(kl[last - 1])} after layer {last - 1}" if last > 1 else ""
+    return (
+        f"{name}: on the gold solutions, the logit lens gives the gold token a log-probability of "
+        f"{_value(log_p[0])} after layer 0 and {_value(log_p[last])} after the last, layer {last}. Its KL from the "
+        f"final distribution is {_value(kl[0])} after layer 0{before}."
+    )
+
+
+def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
+    name = f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
+    both = f"{name} against {untrained.student}"
+    if group.layers != untrained.layers:
+        return f"{both}: they have {group.layers} and {untrained.layers} layers, so these cannot be compared."
+    rows = list(change_rows(group, "log_p", SOLUTION, untrained, seed))
+    if not any(row["value"] or row["standard_error"] > 0 for row in rows):
+        return f"{both}: no difference in the log-probability of the gold token after any layer."
+    largest = max(rows, key=lambda row: abs(row["value"]))
+    most = f"The largest difference is after layer {largest['layer']}: {_value(largest, '+.3g')}."
+    problems = largest["problems"]
+    if problems < FEWEST_PROBLEMS:
+        verb = "is" if problems == 1 else "are"
+        return f"{both}: {counted(problems, 'problem')} {verb} too few to tell after which layers they differ. {most}"
+    differing = [row["layer"] for row in rows if row["p_over_problems"] < SIGNIFICANT]
+    if not differing:
+        return f"{both}: no difference in the log-probability of the gold token is shown after any layer. {most}"
+    return (
+        f"{both}: the log-probability of the gold token differs after {len(differing)} of {len(rows)} layers, first "
+        f"after layer {differing[0]} (sign-flip test over problems, adjusted for all layers). {most}"
+    )
+
+
+def _value(row: dict[str, Any], form: str = ".3g") -> str:
+    known = math.isfinite(row["low"])
+    interval = f"{row['low']:{form}} to {row['high']:{form}}" if known else "too few problems for an interval"
+    return f"{row['value']:{form}} nats ({interval})"
+
+
+def _curves(groups: Sequence[Group], measure: Measure) -> dict[str, Any]:
+    figure = go.Figure()
+    for index, group in enumerate(groups):
+        rows = list(mean_rows(group, measure, SOLUTION))
+        layers = [row["layer"] for row in rows]
+        colour, name = qualitative.D3[index % len(qualitative.D3)], html.escape(group.name)
+        if math.isfinite(rows[0]["low"]):
+            figure.add_scatter(
+                x=[*layers, *layers[::-1]],
+                y=[*(row["high"] for row in rows), *(row["low"] for row in rows[::-1])],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.2,
+                line={"width": 0},
+                hoverinfo="skip",
+                legendgroup=name,
+                showlegend=False,
+            )
+        figure.add_scatter(
+            x=layers,
+            y=[row["value"] for row in rows],
+            mode="lines+markers",
+            line={"color": colour},
+            legendgroup=name,
+            name=name,
+        )
+    figure.update_layout(xaxis_title="layer", yaxis_title="nats per token")
+    data: dict[str, Any] = figure.to_plotly_json()
+    return data
