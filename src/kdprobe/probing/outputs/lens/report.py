@@ -97,9 +97,10 @@ def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
     differing = [row["layer"] for row in rows if row["p_over_problems"] < SIGNIFICANT]
     if not differing:
         return f"{both}: no difference in the log-probability of the gold token is shown after any layer. {most}"
+    tested = "sign-flip test over problems" + (", for these seeds" if group.combined else "")
     return (
         f"{both}: the log-probability of the gold token differs after {len(differing)} of {len(rows)} layers, first "
-        f"after layer {differing[0]} (sign-flip test over problems, adjusted for all layers). {most}"
+        f"after layer {differing[0]} ({tested}, adjusted for all layers). {most}"
     )
 
 
