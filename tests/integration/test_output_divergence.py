@@ -343,7 +343,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(compare, tiny_record, 
     with pytest.raises(UsageError, match="unknown student 'nobody'"):
         compare(base, trained, students=["nobody"])
     # A model that does something else to its logits than kdprobe knows.
-    monkeypatch.setattr(unembedding.Unembedding, "logits", lambda self, states: states.float() @ self.weight.T / 2)
+    monkeypatch.setattr(unembedding.Unembedding, "logits", lambda self, states: states @ self.weight.T / 2)
     with pytest.raises(KdprobeError, match=r"cannot compute the logits of this architecture \(llama\)"):
         compare(base, trained)
 

@@ -25,7 +25,7 @@ class Unembedding:
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits `[row, V]`, float32, from the input of the output layer, `[row, d_model]`."""
-        logits = states.float() @ self.weight.T
+        logits = states.to(self.weight) @ self.weight.T
         if self.bias is not None:
             logits = logits + self.bias
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
