@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.problems.extractors import Published, Robust
-from kdprobe.report.facts import concerned
+from kdprobe.report.facts import Concern, concerned
 from kdprobe.report.headline import headline
 
 
@@ -175,17 +176,18 @@ def test_findings_say_whether_they_concern_the_headline():
         compared = compare(arms, {"robust": Robust(), "published": Published()})
         return concerned(compared, headline(compared))["extractor-disagreement"]
 
-    assert told("steps") == "This concerns the headline's comparison."
-    assert told("polite") == "This does not concern the headline's comparison."
+    assert told("steps") == Concern("This concerns the headline's comparison.", elsewhere=False)
+    assert told("polite") == Concern("This does not concern the headline's comparison.", elsewhere=True)
 
 
-def test_the_share_cut_off_is_said_of_the_headlines_arms():
+@pytest.mark.parametrize(("many", "share", "elsewhere"), [(8, "10.0%", False), (4, "5.0%", True)])
+def test_the_share_cut_off_is_said_of_the_headlines_arms(many, share, elsewhere):
     arms = [arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 60)]
-    cut = [[True] * 8 + [False] * 72, [False] * 80]
+    cut = [[True] * many + [False] * (80 - many), [False] * 80]
     known = [
         replace(each, outputs=replace(each.outputs, cut_off=values)) for each, values in zip(arms, cut, strict=True)
     ]
     compared = compare(known, {"robust": Robust()})
     assert concerned(compared, headline(compared)) == {
-        "cut-off": "In the headline's comparison: unprimed 10.0%, steps 0.0%."
+        "cut-off": Concern(f"In the headline's comparison: unprimed {share}, steps 0.0%.", elsewhere)
     }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.comparison.engine_words import engine_words
+from kdprobe.comparison.findings import NOTABLE_SHARE
 from kdprobe.comparison.result import Comparison
 from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.experiment.results import Results
@@ -114,8 +116,21 @@ def one_seed(comparison: Comparison) -> str:
     return f"Single seed: {_THESE}" if len(seeds) == 1 and not comparison.strategies else ""
 
 
-def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
-    """What findings mean for the headline's comparison, in one sentence per code, if they say so.
+@dataclass(frozen=True)
+class Concern:
+    """What a finding means for the headline's comparison.
+
+    Attributes:
+        sentence: The same in a sentence.
+        elsewhere: Whether the finding is about other arms only.
+    """
+
+    sentence: str
+    elsewhere: bool
+
+
+def concerned(comparison: Comparison, headline: Headline) -> dict[str, Concern]:
+    """What findings mean for the headline's comparison, by code; without those that do not say so.
 
     Args:
         comparison: What came out.
@@ -124,19 +139,21 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
     if headline.sides is None:
         return {}
     members = [name for side in headline.sides for name in side.arms]
-    cut = [
-        f"{score.name} {score.cut_off:.1%}"
-        for score in comparison.arms
-        if score.name in members and score.cut_off is not None
-    ]
-    said = {"cut-off": f"In the headline's comparison: {', '.join(cut)}."} if cut else {}
+    shares = {score.name: score.cut_off for score in comparison.arms if score.name in members}
+    known = {name: share for name, share in shares.items() if share is not None}
+    said = {}
+    if known:
+        cut = ", ".join(f"{name} {share:.1%}" for name, share in known.items())
+        elsewhere = max(known.values()) <= NOTABLE_SHARE
+        said["cut-off"] = Concern(f"In the headline's comparison: {cut}.", elsewhere)
     for finding in comparison.findings:
         if finding.code == "extractor-disagreement" and len(members) == len(headline.sides):
             a, b = members
             # Each pair begins a part of the evidence; names may hold any of its marks.
             parts = f"; {finding.evidence}"
             named = f"; {a} - {b}: " in parts or f"; {b} - {a}: " in parts
-            said[finding.code] = f"This {'concerns' if named else 'does not concern'} the headline's comparison."
+            sentence = f"This {'concerns' if named else 'does not concern'} the headline's comparison."
+            said[finding.code] = Concern(sentence, not named)
     return said
 
 
