@@ -16,7 +16,7 @@ from kdprobe.stats.p_values import SIGNIFICANT
 
 _LONGEST = 60
 """Characters of a value that a finding shows."""
-NOTABLE_SHARE = 0.05
+MANY = 0.05
 """A larger share of answers cut off or without a value is a finding; so is an accuracy below this (the floor)."""
 
 
@@ -165,7 +165,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     """Finds answers that were cut off, have no value or never stop thinking, and accuracies at the floor or ceiling."""
 
     def over(values: Mapping[str, float | None]) -> str:
-        return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > NOTABLE_SHARE)
+        return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > MANY)
 
     findings = []
     if cut := over({name: score.cut_off for name, score in scores.items()}):
@@ -197,14 +197,12 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         evidence = f"Answers from which no value could be extracted: {without_value}."
         findings.append(Finding("no-answer", evidence, action))
     accuracies = [score.accuracy for score in scores.values()]
-    if max(accuracies) < NOTABLE_SHARE:
+    if max(accuracies) < MANY:
         action = "Compare log p(gold value) or the share of correct arithmetic steps instead, or use easier problems."
-        findings.append(Finding("floor", f"No arm solves more than {NOTABLE_SHARE:.0%} of its problems.", action))
-    if min(accuracies) > 1 - NOTABLE_SHARE:
+        findings.append(Finding("floor", f"No arm solves more than {MANY:.0%} of its problems.", action))
+    if min(accuracies) > 1 - MANY:
         action = "Use harder problems; these cannot distinguish the arms."
-        findings.append(
-            Finding("ceiling", f"Every arm solves more than {1 - NOTABLE_SHARE:.0%} of its problems.", action)
-        )
+        findings.append(Finding("ceiling", f"Every arm solves more than {1 - MANY:.0%} of its problems.", action))
     return findings
 
 

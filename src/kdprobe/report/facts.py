@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.comparison.engine_words import engine_words
-from kdprobe.comparison.findings import NOTABLE_SHARE
+from kdprobe.comparison.findings import MANY
 from kdprobe.comparison.result import Comparison
 from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.experiment.results import Results
@@ -144,7 +144,7 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, Concern]:
     said = {}
     if known:
         cut = ", ".join(f"{name} {share:.1%}" for name, share in known.items())
-        elsewhere = max(known.values()) <= NOTABLE_SHARE
+        elsewhere = max(known.values()) <= MANY
         said["cut-off"] = Concern(f"In the headline's comparison: {cut}.", elsewhere)
     for finding in comparison.findings:
         if finding.code == "extractor-disagreement" and len(members) == len(headline.sides):
