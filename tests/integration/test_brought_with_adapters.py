@@ -125,7 +125,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
     first, second = list(known)[300:302]
     known[first], known[second] = known[second], known[first]
     (stranger / "tokenizer.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(UsageError, match=r"no tokenizer in its folder extends that of"):
+    with pytest.raises(UsageError, match=r"its folder has no tokenizer of that size"):
         bases.merged(record, stranger)
 
 

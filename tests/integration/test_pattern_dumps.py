@@ -314,7 +314,7 @@ def test_a_mask_must_fit_unless_something_was_generated(tmp_path):
     pattern = random_patterns(length=6)
     with pytest.raises(UsageError, match="does not fit sequences of 6 positions"):
         one(saved(tmp_path / "a.npz", attention=pattern, attention_mask=np.ones(4, dtype=int)))
-    with pytest.raises(UsageError, match="marks no position of a prompt as a token"):
+    with pytest.raises(UsageError, match="a prompt consists entirely of padding"):
         one(saved(tmp_path / "b.npz", attention=pattern, attention_mask=np.zeros(6, dtype=int)))
     with pytest.raises(UsageError, match=r"but is int64 \[1, 1, 6, 6\]"):
         one(saved(tmp_path / "c.npz", attention=pattern, attention_mask=np.ones((1, 1, 6, 6), dtype=int)))

@@ -172,8 +172,8 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
         assert one.tables[name].equals(without.tables[name])
     assert one.summary["control"]["first"]["random_updates"] == drawn["moved"][:3].tolist()
     said = "\n".join(one.statements)
-    assert said.count("3 random updates of its size moved") == 3
-    assert "the update is exchanged for one in random directions" in said
+    assert said.count("3 random updates of the same size moved") == 3
+    assert "the update is replaced by one in random directions" in said
     assert "Random updates of the same size move heads too" in "\n".join(without.statements)
 
 
@@ -218,7 +218,7 @@ def test_students_without_a_lora_next_to_their_base_say_that_they_have_no_random
     assert set(found.tables["random_updates"]["student"]) == {"first"}
     said = [sentence for sentence in found.statements if "no random updates" in sentence]
     assert [sentence.split(":")[0] for sentence in said] == ["whole", "saved"]
-    assert all("its update is not a LoRA next to its base" in sentence for sentence in said)
+    assert all("its update is not a separate LoRA" in sentence for sentence in said)
     # Compared with a trained student, nobody's update is the difference.
     found = probed([first, untrained, Student("other", tiny_record, make_adapter(tiny_model, 7))])
     assert "random_updates" not in found.tables

@@ -88,13 +88,15 @@ def of(own, counts, arm="student"):
 def test_the_sentence_says_whether_the_count_is_beyond_the_random_updates():
     counts = [*range(4, 22), 9]
     assert of(131, counts).sentence == (
-        "student: 19 random updates of its size moved 12.3 of 270 heads on average (range 4 to 21); none moved as many "
-        "as its own 131, so its count is beyond them (p = 0.050, the smallest that 19 can give)."
+        "student: 19 random updates of the same size moved 12.3 of 270 heads on average (range 4 to 21); none moved as "
+        "many as the student's own (131), so the size of the update alone does not explain that number (p = 0.050, the "
+        "smallest that 19 can give)."
     )
     within = of(20, counts)
     assert within.p == pytest.approx(3 / 20)
     assert within.sentence.endswith(
-        "2 of them moved as many as its own 20, so its size alone could explain its count (p = 0.15)."
+        "2 of them moved as many as the student's own (20), so the size of the update alone could explain that number "
+        "(p = 0.15)."
     )
 
 
@@ -102,10 +104,10 @@ def test_too_few_random_updates_do_not_tell():
     few = of(131, [3, 5])
     assert few.is_beyond is None
     assert few.sentence == (
-        "student: 2 random updates of its size moved 4.0 of 270 heads on average (range 3 to 5); a test of whether its "
-        "own 131 are more needs at least 19 of them."
+        "student: 2 random updates of the same size moved 4.0 of 270 heads on average (range 3 to 5); the student's "
+        "own moved 131. A test needs at least 19 random updates."
     )
-    assert "1 random update of its size moved 3 of 270 heads; a test" in of(1, [3]).sentence
+    assert "1 random update of the same size moved 3 of 270 heads; the student's own" in of(1, [3]).sentence
 
 
 def test_every_draw_is_in_the_table():

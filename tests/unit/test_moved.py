@@ -154,7 +154,7 @@ def test_problems_on_which_the_metric_is_undefined_do_not_count():
         values["entropy"][:] = np.nan
     (comparison,) = compared(students)
     assert moved_sentence(comparison, Threshold(0.5, stated=True), "nats") == (
-        "student against base: entropy is defined on no problem, so whether a head moved cannot be told."
+        "student against base: entropy is not defined on any problem, so no head can be tested."
     )
 
 
@@ -174,6 +174,6 @@ def test_a_head_that_differs_on_too_few_problems_cannot_be_told():
     (comparison,) = compared(students)
     assert comparison.p[0, 0] >= 2 / 2**5
     assert verdicts(comparison, bar).tolist() == [[None, comparison.p[0, 1] <= 0.05, False], [None, None, True]]
-    assert "Whether 2 other heads moved cannot be told" in moved_sentence(comparison, bar, "nats")
+    assert "2 other heads could not be tested: the change" in moved_sentence(comparison, bar, "nats")
     # Their effect is too small for a head that moved, whatever p is.
     assert verdicts(comparison, Threshold(2.0, stated=True)).tolist() == [[False] * 3, [False, None, False]]

@@ -127,7 +127,7 @@ UNUSABLE = {
     "missing": (lambda data: data["choices"][0].update(logprobs=None), "the server sends none"),
     "empty": (lambda data: content(data).clear(), "the server sends none"),
     "no list": (lambda data: data["choices"][0].update(logprobs=[1]), "the server sends none"),
-    "too few tokens": (lambda data: content(data).pop(2), r"counts \d+ tokens and describes \d+"),
+    "too few tokens": (lambda data: content(data).pop(2), r"reports \d+ tokens but returns log-probabilities for \d+"),
     "too few tokens, uncounted": (
         lambda data: (content(data).pop(2), data.pop("usage")),
         "the tokens decode to .* and not to the text",

@@ -142,4 +142,4 @@ def test_characters_of_several_tokens_are_not_described_and_leave_texts(url, cap
     (answer,) = teacher.respond(asked, Sampling(max_new_tokens=24, top_logprobs=5))
     assert "🎉" in answer.text
     assert answer.rows is None
-    assert "the server counts 24 tokens and describes" in capsys.readouterr().err
+    assert "the server reports 24 tokens but returns" in capsys.readouterr().err

@@ -113,8 +113,8 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="Compare every other arm with this one, instead of comparing all pairs; if it is a run, compare its arms "
-        "with those of the same strategies in the other runs.",
+        help="The arm or run to compare with: every other arm is compared with this arm, or the arms of the other runs "
+        "with those of the same strategies in this run.",
     )(function)
 
 

@@ -182,8 +182,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
             "samples are the same, and one is enough."
         )
-        evidence = f"For every problem, all answers are identical: {same}."
-        findings.append(Finding("identical-samples", evidence, action))
+        findings.append(Finding("identical-samples", f"For every problem, all answers are identical: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that were finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))
@@ -244,7 +243,8 @@ def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -
     if test.difference * other.difference < 0:
         return f"the order reverses ({both})"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
-        return f"significant under only one extractor ({both})"
+        shown, missed = (chosen, name) if test.p < SIGNIFICANT else (name, chosen)
+        return f"significant under {shown} but not under {missed} ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
         return f"the difference under {name} is outside the interval under {chosen} ({both})"
     return None

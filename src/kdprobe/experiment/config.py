@@ -117,7 +117,9 @@ class TransferConfig(Section):
         if self.samples > 1 and self.temperature == 0:
             raise ValueError("several samples need a temperature above 0: greedy answers are all the same")
         if self.samples > 1 and (self.texts == GOLD or self.texts.endswith(TEXT_FILE)):
-            raise ValueError("several samples need texts written by the teacher")
+            raise ValueError(
+                "several samples need answers that the teacher writes itself: given texts are the same in every sample"
+            )
         return self
 
     @property

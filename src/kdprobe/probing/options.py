@@ -18,8 +18,8 @@ class HeadsOptions(BaseModel):
     control: int = Field(
         default=3,
         ge=0,
-        description="Random updates of each student's size that are read too, to count the heads they move; with 19, "
-        "p can be 0.05.",
+        description="Number of random updates, each of the same size as the student's, that its number of moved heads "
+        "is compared with; p = 0.05 needs at least 19.",
     )
 
 

@@ -120,7 +120,9 @@ class Answer:
         # Some servers count the thinking and do not describe it.
         counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
         if self.tokens is not None and len(self.entries) not in counts:
-            raise UnusableError(f"the server counts {self.tokens} tokens and describes {len(self.entries)}")
+            raise UnusableError(
+                f"the server reports {self.tokens} tokens but returns log-probabilities for {len(self.entries)}"
+            )
         return [(_token(entry), _alternatives(entry, k)) for entry in self.entries]
 
 

@@ -116,7 +116,7 @@ class TokenMap:
                 f"the tokens decode to {written.answer.strip()[:40]!r} and not to the text {answer.text[:40]!r}"
             )
         if with_thinking and answer.thinking and written.thinking is None:
-            raise UnusableError("the server describes no tokens of the thinking")
+            raise UnusableError("the server returns no log-probabilities for the thinking tokens")
         if with_thinking or written.thinking is None:
             return 0
         return self._first_of_answer(ids) if answer.text else len(ids)

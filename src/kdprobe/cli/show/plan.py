@@ -81,8 +81,8 @@ def show_power(power: Power) -> None:
     print_table(table)
     level = "a two-sided level of 5%" + (f" over {power.comparisons} comparisons" if power.comparisons > 1 else "")
     seeds = (
-        "For strategies, students with different seeds are assumed to vary only by chance; if they vary more, only "
-        "larger differences between strategies can be detected."
+        "For strategies, the estimate assumes that seeds add no variation of their own; if they do, only larger "
+        "differences can be detected."
         if power.tests_strategies
         else "With fewer than 3 seeds, a difference says something about these students, not about strategies."
     )

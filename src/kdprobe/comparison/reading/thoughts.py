@@ -63,10 +63,10 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     changed = sum(before != after for before, after in zip(responses, begun, strict=True))
     if changed:
         table.notes.append(
-            f"{counted(ended, 'answer contains', 'answers contain')} the marker that ends thinking but not the "
-            "marker that begins it, which presumably is at the end of the prompts. So "
-            f"{counted(changed, 'answer')} without either marker {'is' if changed == 1 else 'are'} read as unfinished "
-            "thinking."
+            f"{counted(ended, 'answer contains', 'answers contain')} the marker that ends thinking but not the one "
+            "that begins it, presumably because the prompts end with the latter. Therefore "
+            f"{counted(changed, 'answer')} with neither marker {'is' if changed == 1 else 'are'} read as thinking that "
+            "never ended."
         )
     return begun
 

@@ -88,8 +88,8 @@ def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
     theirs = tokenizer.get_vocab()
     if len(tokenizer) > size or any(theirs.get(token) != id_ for token, id_ in base.tokenizer.get_vocab().items()):
         raise UsageError(
-            f"The adapter {folder} has embeddings for {size} tokens, but no tokenizer in its folder extends that of "
-            f"the model {base.record.name!r} to these tokens.",
+            f"The adapter {folder} has embeddings for {size} tokens, but its folder has no tokenizer of that size "
+            f"that extends the tokenizer of the model {base.record.name!r}.",
             "Put the tokenizer that the adapter was trained with into its folder; it must have all of the model's "
             "tokens under the same ids, and may have others.",
         )

@@ -72,13 +72,16 @@ class Control:
         spread = f"{self.counts.mean():.1f} of {self.heads} heads on average (range {least} to {most})"
         if draws == 1:
             spread = f"{least} of {self.heads} heads"
-        start = f"{self.arm}: {counted(draws, 'random update')} of its size moved {spread}"
+        start = f"{self.arm}: {counted(draws, 'random update')} of the same size moved {spread}"
         if self.is_beyond is None:
-            return f"{start}; a test of whether its own {self.own} are more needs at least {FEWEST_DRAWS} of them."
+            return f"{start}; the student's own moved {self.own}. A test needs at least {FEWEST_DRAWS} random updates."
         of_them = {0: "none", 1: "1 of them"}.get(reached, f"{reached} of them")
         smallest = f", the smallest that {draws} can give" if not reached else ""
-        conclusion = "so its count is beyond them" if self.is_beyond else "so its size alone could explain its count"
-        return f"{start}; {of_them} moved as many as its own {self.own}, {conclusion} (p = {p_text(self.p)}{smallest})."
+        size = "does not explain" if self.is_beyond else "could explain"
+        return (
+            f"{start}; {of_them} moved as many as the student's own ({self.own}), so the size of the update alone "
+            f"{size} that number (p = {p_text(self.p)}{smallest})."
+        )
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,9 @@ class Controls:
     def definition(self) -> list[str]:
         """What random updates are, in a sentence; none without a control."""
         sentence = (
-            "Random updates show how many heads move if nothing was learned: in every layer that training changed, "
-            "the update is exchanged for one in random directions with the same singular values, and so the same "
-            "norm and rank, and its heads are counted by the same rule on the same problems."
+            "Random updates show how many heads move even when nothing is learned: in every layer that training "
+            "changed, the update is replaced by one in random directions with the same singular values, and so the "
+            "same norm and rank. The heads that then move are counted by the same rule, on the same problems."
         )
         return [sentence] if self.of_arm else []
 
@@ -168,7 +171,7 @@ def controls(
     if context.patterns:
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
-        return Controls({}, ["Random updates of the same size move heads too; the option `control` has them counted."])
+        return Controls({}, ["Random updates of the same size move heads too; the option `control` counts how many."])
     first, *others = [student for student in context.students if student.name in values]
     arms = by_arm(others)
     lacks = {comparison.arm: _lack(context, arms[comparison.arm], first) for comparison in tested}
@@ -197,8 +200,8 @@ def _sentences(lacks: Mapping[str, Lack | None]) -> list[str]:
     """Why arms have no random updates; nothing is said of an untrained student."""
     reasons: dict[Lack | None, str] = {
         "other base": "it is not compared with the model that it was trained from.",
-        "no factors": "its update is not a LoRA next to its base (it is a whole model, or an adapter of another kind), "
-        "and exchanging it would take a second copy of the model.",
+        "no factors": "its update is not a separate LoRA (it is a whole model, or another kind of adapter), and "
+        "replacing it would need a second copy of the model.",
     }
     return [f"{arm}: no random updates, because {reasons[lack]}" for arm, lack in lacks.items() if lack in reasons]
 

@@ -160,7 +160,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
 
     pair = f"{comparison.arm} against {comparison.against}"
     if not comparison.problems:
-        return f"{pair}: {comparison.metric} is defined on no problem, so whether a head moved cannot be told."
+        return f"{pair}: {comparison.metric} is not defined on any problem, so no head can be tested."
     if not heads:
         largest = f"The largest change is in {change(ranked(np.abs(value))[0])}."
         if not comparison.decidable:
@@ -191,8 +191,8 @@ def _untold(comparison: Comparison, threshold: Threshold) -> str:
     if not count:
         return ""
     return (
-        f" Whether {counted(count, 'other head')} moved cannot be told: the change is large enough, but it is known "
-        f"for, or differs from 0 in, fewer than {FEWEST_PROBLEMS} problems."
+        f" {counted(count, 'other head')} could not be tested: the change is large enough, but fewer than "
+        f"{FEWEST_PROBLEMS} problems have a known change other than 0."
     )
 
 

@@ -28,7 +28,7 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
     length = pattern.shape[-1]
     positions = np.flatnonzero(mask)
     if not len(positions):
-        raise UsageError(f"The attention mask in {file} marks no position of a prompt as a token.", _HINT)
+        raise UsageError(f"In the attention mask in {file}, a prompt consists entirely of padding.", _HINT)
     if len(mask) != length:
         raise UsageError(f"The attention mask in {file} does not fit sequences of {length} positions.", _HINT)
     first, last = int(positions[0]), int(positions[-1])
