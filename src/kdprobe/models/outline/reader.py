@@ -10,7 +10,6 @@ from typing import Any
 
 from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.batches import prompt_texts
-from kdprobe.models.outline.halves import texts_in_halves
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.room import too_long
 from kdprobe.models.reference import ModelRecord
@@ -83,10 +82,7 @@ class Reader:
         Raises:
             KdprobeError: The chat template refuses one of them.
         """
-        if self._render:
-            return self._render(conversations)
-        tokenizer = self.tokenizer
-        return texts_in_halves(lambda part: prompt_texts(tokenizer, part), conversations)
+        return self._render(conversations) if self._render else prompt_texts(self.tokenizer, conversations)
 
     def texts(self, conversations: Sequence[Messages]) -> list[str]:
         """The texts of conversations, each rendered once; raises like `render`."""
