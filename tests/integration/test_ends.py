@@ -103,7 +103,7 @@ def with_ends(tiny_model, tmp_path):
 
 
 def test_setting_a_models_own_settings_aside_keeps_its_ends(torch, with_ends):
-    from kdprobe.models.decoding import without_own_settings
+    from kdprobe.models.forward.decoding import without_own_settings
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve
 

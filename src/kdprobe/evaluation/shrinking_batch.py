@@ -72,7 +72,11 @@ class ShrinkingBatch:
         rows, width = input_ids.shape
         alive = torch.arange(rows, device=input_ids.device)
         self.lengths = [0] * rows
-        inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **model_kwargs)
+        # The cache may already hold the first columns of the prompts.
+        unread = width - model_kwargs["past_key_values"].get_seq_length()
+        inputs = model.prepare_inputs_for_generation(
+            input_ids, next_sequence_length=unread, is_first_iteration=True, **model_kwargs
+        )
         while True:
             outputs = model(**inputs, return_dict=True)
             model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)  # noqa: SLF001

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
+from kdprobe.models.forward.prefix import separable
 
 _AXES = 4
 
@@ -66,22 +67,12 @@ class _Seen(Exception):  # noqa: N818 - nothing went wrong
 def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
     """Reads as much of a common prefix as every layer's cache can hold; `None` if nothing is left."""
     model = twins.model
-    config = model.config.get_text_config()
-    # A layer with a window drops keys that are further back.
-    for window in (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
-        ids = ids[: window - 1] if window else ids
-    if not ids or _depends_on_length(config):
+    ids = separable(model.config.get_text_config(), ids)
+    if not ids:
         return None
     output = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
     cache = getattr(output, "past_key_values", None)
     return Prefix(len(ids), output.attentions, cache) if hasattr(cache, "batch_repeat_interleave") else None
-
-
-def _depends_on_length(config: Any) -> bool:
-    """Whether a longer sequence changes how its first tokens are read: some models adapt their rotary embedding."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope.get("rope_type"), *(kind.get("rope_type") for kind in rope.values() if isinstance(kind, dict))]
-    return any(kind in {"dynamic", "longrope"} for kind in kinds)
 
 
 def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:

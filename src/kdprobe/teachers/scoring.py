@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.models.batching import right_padded
+from kdprobe.models.forward.prefix import logits_once
 from kdprobe.models.load import LoadedModel
 from kdprobe.teachers.teacher import Passage, Sampling, SparseRows
 from kdprobe.teachers.top_k_capture import top_k
@@ -33,7 +34,7 @@ def score_batch(model: LoadedModel, batch: Sequence[Passage], sampling: Sampling
     first = min(len(passage.prompt) for passage in batch) - 1
     positions = torch.arange(first, ids.shape[1] - 1, device=model.device)
     with torch.inference_mode():
-        logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=positions, use_cache=False).logits
+        logits = logits_once(model.model, ids, mask, positions)
         for passage, row in zip(batch, logits, strict=True):
             start = len(passage.prompt) - 1 - first
             passage_logits = row[start : start + len(passage.token_ids), : len(model.tokenizer)]

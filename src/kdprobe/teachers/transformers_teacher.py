@@ -119,7 +119,8 @@ class TransformersTeacher:
         )
 
         from kdprobe.models.batching import left_padded
-        from kdprobe.models.decoding import without_own_settings
+        from kdprobe.models.forward.decoding import without_own_settings
+        from kdprobe.models.forward.prefix import read_common_prefix
         from kdprobe.models.turn import up_to_end
         from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
 
@@ -155,8 +156,13 @@ class TransformersTeacher:
         )
         # Penalties and defaults that a model ships for chat must not distort the captured distribution.
         with torch.inference_mode(), without_own_settings(loaded):
+            prefix = read_common_prefix(loaded.model, [prompt for _, prompt in batch])
             sequences = loaded.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=settings,
+                logits_processor=processors,
+                past_key_values=None if prefix is None else prefix.begun((mask == 0).sum(dim=1)),
             )
         capture.finish(sequences)
         written = [up_to_end(row, loaded.eos_ids) for row in sequences[:, ids.shape[1] :].tolist()]

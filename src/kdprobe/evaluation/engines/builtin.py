@@ -19,6 +19,7 @@ from kdprobe.evaluation.engines.engine import Decoded, Decoding, EngineStudent, 
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.evaluation.tasks.batch_size import likelihood_batch
 from kdprobe.models.batching import left_padded, right_padded
+from kdprobe.models.forward.prefix import Prefix, logits_once, read_common_prefix
 from kdprobe.models.lm_head import head_matrix, lm_head_replaced, log_probabilities
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
@@ -90,7 +91,7 @@ class TransformersStudent:
         try:
             if shrinks:
                 batch = ShrinkingBatch(on_tokens, SeededRows(decoding.seed, prompts) if decoding.draws_by_row else None)
-                sequences = self._shrinking(batch, ids, mask, decoding)
+                sequences = self._shrinking(batch, ids, mask, decoding, read_common_prefix(self.model, prompts))
                 lengths = batch.lengths
             else:
                 sequences = self._whole(ids, mask, decoding)
@@ -126,7 +127,7 @@ class TransformersStudent:
         # Row t - 1 predicts token t; rows before the end of the shortest prompt are not needed.
         first = min(len(passage.prompt) for passage in passages) - 1
         keep = torch.arange(first, ids.shape[1] - 1, device=self._loaded.device)
-        rows = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+        rows = logits_once(self.model, ids, mask, keep)
         scored = []
         for row, passage in enumerate(passages):
             begin, end = len(passage.prompt), len(whole[row])
@@ -140,7 +141,9 @@ class TransformersStudent:
             scored.append(Scored(log_p.tolist()))
         return scored
 
-    def _shrinking(self, batch: ShrinkingBatch, ids: Tensor, mask: Tensor, decoding: Decoding) -> Tensor:
+    def _shrinking(
+        self, batch: ShrinkingBatch, ids: Tensor, mask: Tensor, decoding: Decoding, prefix: Prefix | None
+    ) -> Tensor:
         settings = dict(decoding.settings)
         if not settings.get("do_sample"):
             settings = {
@@ -156,6 +159,7 @@ class TransformersStudent:
             pad_token_id=self.tokenizer.pad_token_id,
             use_cache=True,
             custom_generate=batch,
+            past_key_values=None if prefix is None else prefix.begun((mask == 0).sum(dim=1)),
             **{"do_sample": False, **settings},
         )
         return sequences

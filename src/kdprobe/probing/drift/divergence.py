@@ -13,6 +13,7 @@ from torch import Tensor
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.batching import batches, right_padded
+from kdprobe.models.forward.prefix import logits_once
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.drift.sampling import Sample
@@ -58,7 +59,7 @@ class Reader:
         # Row t - 1 predicts token t; rows before the end of the shortest prompt predict no written token.
         first = min(len(each.prompt.ids) for each in batch) - 1
         keep = torch.arange(first, ids.shape[1], device=ids.device)
-        read = model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+        read = logits_once(model, ids, mask, keep)
         starts = [len(each.prompt.ids) - 1 - first for each in batch]
         return [
             read[row, start : start + len(each.tokens)]

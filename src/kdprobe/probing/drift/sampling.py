@@ -20,7 +20,7 @@ from kdprobe.console import progress
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, can_shrink
 from kdprobe.models.batching import batches, left_padded
-from kdprobe.models.decoding import without_own_settings
+from kdprobe.models.forward.decoding import without_own_settings
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.turn import up_to_end
