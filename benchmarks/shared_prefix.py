@@ -7,7 +7,6 @@ many tokens as an answer has. The lengths are by default those of the embedded e
 
     prefill    all keys and values of the prompts, as before decoding
     scoring    log-probabilities of the answers
-    training   forward and backward pass of a LoRA adapter over the first 8 rows
 
 The two ways alternate; seconds are medians. Memory is the peak of a separate process above what it held before (Linux).
 The floor is the share of tokens that are left if the prefix is read for one row only.
@@ -25,10 +24,8 @@ from typing import Any
 from peak_memory import peak_in_child, peak_of
 from result_file import write_result
 
-WORK = ("prefill", "scoring", "training")
+WORK = ("prefill", "scoring")
 WAYS = ("once", "in every row")
-_TRAINED = 8
-"""Rows in a training batch."""
 
 
 def main() -> None:
@@ -71,15 +68,13 @@ def main() -> None:
 
 def floor(work: str, given: argparse.Namespace) -> float:
     """The share of tokens that are left."""
-    rows = _TRAINED if work == "training" else given.rows
     alone = given.own + (0 if work == "prefill" else given.written)
-    return (given.prefix + rows * alone) / (rows * (given.prefix + alone))
+    return (given.prefix + given.rows * alone) / (given.rows * (given.prefix + alone))
 
 
 def prepare(given: argparse.Namespace) -> dict[tuple[str, str], Callable[[], Any]]:
     """What is timed, by work and way."""
     import torch
-    from peft import LoraConfig, get_peft_model
 
     from kdprobe.models.forward.prefix import logits_once, read_common_prefix
     from kdprobe.models.lm_head import without_lm_head
@@ -92,13 +87,7 @@ def prepare(given: argparse.Namespace) -> dict[tuple[str, str], Callable[[], Any
     ids = torch.randint(100, 40000, (given.rows, given.prefix + given.own + given.written))
     ids[:, : given.prefix] = ids[0, : given.prefix]
     prompt = given.prefix + given.own
-    keep = torch.arange(prompt - 1, ids.shape[1] - 1)
-
-    def read(model: Any, once: bool, batch: Any) -> Any:
-        mask = torch.ones_like(batch)
-        if once:
-            return logits_once(model, batch, mask, keep)
-        return model(input_ids=batch, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+    keep, mask = torch.arange(prompt - 1, ids.shape[1] - 1), torch.ones_like(ids)
 
     @torch.inference_mode()
     def prefill(once: bool) -> None:
@@ -113,19 +102,12 @@ def prepare(given: argparse.Namespace) -> dict[tuple[str, str], Callable[[], Any
     @torch.inference_mode()
     def scoring(once: bool) -> None:
         with without_lm_head(plain, vocabulary):
-            read(plain, once, ids)
+            if once:
+                logits_once(plain, ids, mask, keep)
+            else:
+                plain(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False)
 
-    tuned = []
-
-    def training(once: bool) -> None:
-        if not tuned:
-            # Adapters change the model, so it is loaded again.
-            other = load(resolve("smollm2-135m-instruct"), dtype="float32").model
-            tuned.append(get_peft_model(other, LoraConfig(r=16, target_modules=["q_proj", "v_proj"])).train())
-        with without_lm_head(tuned[0], vocabulary):
-            read(tuned[0], once, ids[:_TRAINED]).square().mean().backward()
-
-    works = dict(zip(WORK, (prefill, scoring, training), strict=True))
+    works = dict(zip(WORK, (prefill, scoring), strict=True))
     return {(name, way): (lambda run=run, way=way: run(way == WAYS[0])) for name, run in works.items() for way in WAYS}
 
 

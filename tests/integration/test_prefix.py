@@ -1,4 +1,4 @@
-"""A batch's common prefix is read once: decoding, scoring and training give what they give without it."""
+"""A batch's common prefix is read once: decoding and scoring give what they give without it."""
 
 import pytest
 
@@ -90,53 +90,6 @@ def test_no_more_is_read_than_a_window_holds(name, model_of, torch):
         for row, sequence in zip(found.tolist(), whole, strict=True):
             alone = model.generate(input_ids=torch.tensor([sequence]), **settings)[0, len(sequence) :].tolist()
             assert row[ids.shape[1] :] == alone
-
-
-def loss_and_gradients(torch, model, ids, mask, keep, once):
-    from kdprobe.models.forward.prefix import logits_once
-
-    model.zero_grad()
-    whole = model(input_ids=ids, attention_mask=mask).logits[:, keep]
-    logits = logits_once(model, ids, mask, keep) if once else whole
-    labels = ids[:, keep + 1]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    loss = loss[mask[:, keep + 1].flatten().bool()].mean()
-    loss.backward()
-    return loss, {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-
-
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "phi3", "olmo2"])
-def test_gradients_pass_through_it(name, loaded, torch):
-    from peft import LoraConfig, get_peft_model
-
-    from kdprobe.models.batching import right_padded
-    from kdprobe.models.forward.prefix import read_common_prefix
-
-    modules = ["qkv_proj"] if name == "phi3" else ["q_proj", "v_proj"]
-    model = get_peft_model(loaded(name), LoraConfig(r=2, target_modules=modules, init_lora_weights=False)).train()
-    ids, mask = right_padded(sequences(), 0, torch.device("cpu"))
-    keep = torch.arange(len(SHARED), ids.shape[1] - 1)
-    assert read_common_prefix(model, sequences()).length == len(SHARED)
-    expected, slopes = loss_and_gradients(torch, model, ids, mask, keep, once=False)
-    found, ours = loss_and_gradients(torch, model, ids, mask, keep, once=True)
-    torch.testing.assert_close(found, expected)
-    assert ours.keys() == slopes.keys()
-    for weight, slope in slopes.items():
-        assert slope.abs().max() > 0
-        torch.testing.assert_close(ours[weight], slope, atol=1e-5 * float(slope.abs().max()), rtol=1e-3)
-
-
-def test_dropout_differs_from_row_to_row(loaded, torch):
-    """So the prefix is not shared in training with dropout, but it is afterwards."""
-    from peft import LoraConfig, get_peft_model
-
-    from kdprobe.models.forward.prefix import read_common_prefix
-
-    lora = LoraConfig(r=2, target_modules=["q_proj"], lora_dropout=0.1)
-    model = get_peft_model(loaded("llama"), lora)
-    assert read_common_prefix(model.train(), sequences()) is None
-    assert read_common_prefix(model.eval(), sequences()) is not None
-    assert read_common_prefix(loaded("gpt2").train(), sequences()) is None
 
 
 def test_a_short_prefix_or_a_single_row_is_not_worth_a_pass(loaded):

@@ -22,7 +22,6 @@ from kdprobe.distill.training.history import History
 from kdprobe.distill.training.order import EvenOrder
 from kdprobe.distill.training.schedule import Length, learning_rate_factor
 from kdprobe.models import processes
-from kdprobe.models.forward.prefix import logits_once
 from kdprobe.models.merging.lora import MAGNITUDE
 from kdprobe.words import counted
 
@@ -103,17 +102,22 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         labelled = labels != IGNORED
         # The head runs only at positions where some sequence of the batch has a label.
         positions = labelled.any(dim=0).nonzero()[:, 0]
-        logits = self._logits(model, inputs["input_ids"], inputs["attention_mask"], positions)
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=positions,
+            use_cache=False,
+        )
         # With its head detached, the model returns hidden states instead of logits.
-        rows = logits[labelled[:, positions]]
+        rows = outputs.logits[labelled[:, positions]]
         if not len(rows):  # Only fillers: a zero gradient, for the other processes to add to.
-            return (logits.sum(), {"logits": logits}) if return_outputs else logits.sum()
+            return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[labelled], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
         # Gradients are averaged over processes, while the count covers all of them.
         loss = parts["loss"].sum() / count * self.accelerator.num_processes
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, averaged over all their response tokens."""
@@ -151,13 +155,6 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         if "loss" in logs:
             logs = {**logs, **{name: value for name, value in self.history.rows[-1].items() if name != "step"}}
         super().log(logs, start_time)
-
-    def _logits(self, model: Any, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        if processes.count() == 1:
-            return logits_once(model, ids, mask, positions)
-        # Several processes expect one pass for each step.
-        logits: Tensor = model(input_ids=ids, attention_mask=mask, logits_to_keep=positions, use_cache=False).logits
-        return logits
 
     def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
         if self.matrix is not None:

@@ -73,7 +73,7 @@ def read_common_prefix(model: Any, sequences: Sequence[Sequence[int]]) -> Prefix
     """Reads the common prefix of the sequences of a batch; at least one token of each remains after it.
 
     Args:
-        model: A causal language model, possibly wrapped by PEFT.
+        model: A causal language model that is not in training.
         sequences: Token ids. For sequences that continue prompts, pass the prompts.
 
     Returns:
@@ -81,7 +81,7 @@ def read_common_prefix(model: Any, sequences: Sequence[Sequence[int]]) -> Prefix
         of each token.
     """
     shared = separable(model.config.get_text_config(), common_prefix(sequences))
-    if len(shared) * (len(sequences) - 1) < _LEAST or _drops_out(model):
+    if len(shared) * (len(sequences) - 1) < _LEAST:
         return None
     ids = torch.tensor([list(shared)], device=model.device)
     cache = getattr(model(input_ids=ids, use_cache=True, logits_to_keep=1), "past_key_values", None)
@@ -136,12 +136,3 @@ def _depends_on_length(config: Any) -> bool:
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope.get("rope_type"), *(kind.get("rope_type") for kind in rope.values() if isinstance(kind, dict))]
     return any(kind in {"dynamic", "longrope"} for kind in kinds)
-
-
-def _drops_out(model: Any) -> bool:
-    """Whether the model is in training with dropout, which must differ from row to row."""
-    if not model.training:
-        return False
-    rates = [value for name, value in model.config.get_text_config().to_dict().items() if "drop" in name]
-    rates += [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
