@@ -252,3 +252,19 @@ def test_whole_adapters_and_bases_are_not(torch, tiny_model, tiny_record, make_a
     sharded(lambda _folder, _index: None)(folder)
     one, several = load(tiny_record).model.state_dict(), load(resolve(str(folder))).model.state_dict()
     assert all(torch.equal(one[name], several[name]) for name in one)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float8_e4m3fn", "float64"])
+@pytest.mark.parametrize("place", [0, 1234, -1])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(dtype, place, torch):
+    from kdprobe.models.weights import not_finite
+
+    whole = torch.randn(40, 50).to(getattr(torch, dtype))
+    others = {"ids": torch.arange(3), "mask": torch.tensor([True]), "empty": torch.empty(0)}
+    assert not_finite([*others.items(), ("whole", whole)]) is None
+    for value in ("nan", "inf", "-inf"):
+        broken = whole.float().clone()
+        broken.view(-1)[place] = float(value)
+        broken = broken.to(whole.dtype)
+        if not broken.float().isfinite().all():  # Some types have no infinity.
+            assert not_finite([("whole", whole), ("broken", broken)]) == "broken"
