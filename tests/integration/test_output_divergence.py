@@ -222,7 +222,9 @@ def test_students_part_where_greedy_tokens_first_differ(torch, compare, changed,
     assert earliest
     said = f"in {len(earliest)} of 6 gold solutions, their greedy next tokens differ somewhere. "
     assert said in result.statements[-1]
-    assert f"The earliest is in problem {min(earliest, key=lambda each: each[0])[1]!r}" in result.statements[-1]
+    assert (
+        f"The earliest such token is in problem {min(earliest, key=lambda each: each[0])[1]!r}" in result.statements[-1]
+    )
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)

@@ -159,7 +159,7 @@ def test_texts_may_name_problems_by_their_question(planned, tmp_path):
     ("line", "words"),
     [
         ("samples = 2", "need a temperature above 0"),
-        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "answers that the teacher writes itself"),
+        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "several samples require the teacher's own answers"),
         ('texts = "nobody"', "'nobody' is not 'own', 'gold', a strategy of this run, or a .jsonl file"),
         ('filter = "wrong"', "transfer.filter"),
     ],

@@ -146,7 +146,7 @@ def test_a_difference_in_few_templates_is_not_shown_for_others():
         "other kinds of problem: with templates as the sampling units, it is not significant (95% CI "
     )
     assert answer.by_template.endswith(
-        "unadjusted p = 0.50; with differences on so few templates, p cannot be below 0.50). With fewer than three "
+        "unadjusted p = 0.50; the two differ on too few templates for p to be below 0.50). With fewer than three "
         "seeds, the difference has not been shown for the strategies either."
     )
 

@@ -113,8 +113,8 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="The arm or run to compare with: every other arm is compared with this arm, or the arms of the other runs "
-        "with those of the same strategies in this run.",
+        help="An arm that every other arm is compared with, or a run whose arms are compared with those of the same "
+        "strategies in the other runs.",
     )(function)
 
 

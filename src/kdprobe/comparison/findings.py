@@ -244,7 +244,7 @@ def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -
         return f"the order reverses ({both})"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
         shown, missed = (chosen, name) if test.p < SIGNIFICANT else (name, chosen)
-        return f"significant under {shown} but not under {missed} ({both})"
+        return f"significant with the extractor {shown!r} but not with {missed!r} ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
         return f"the difference under {name} is outside the interval under {chosen} ({both})"
     return None

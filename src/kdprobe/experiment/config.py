@@ -118,7 +118,7 @@ class TransferConfig(Section):
             raise ValueError("several samples need a temperature above 0: greedy answers are all the same")
         if self.samples > 1 and (self.texts == GOLD or self.texts.endswith(TEXT_FILE)):
             raise ValueError(
-                "several samples need answers that the teacher writes itself: given texts are the same in every sample"
+                "several samples require the teacher's own answers; texts from elsewhere are the same in every sample"
             )
         return self
 

@@ -47,8 +47,7 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    # The extremes of 8-bit floats are not implemented. NaN is passed on; a mask of the tensor's size would take 25 times
-    # as long.
+    # aminmax does not support 8-bit floats. It passes NaN on; a mask of the tensor's size would take 25 times as long.
     extremes = (tensor.float() if tensor.itemsize == 1 else tensor).aminmax()
     return all(bool(extreme.isfinite()) for extreme in extremes)
 

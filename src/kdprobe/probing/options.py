@@ -18,8 +18,8 @@ class HeadsOptions(BaseModel):
     control: int = Field(
         default=3,
         ge=0,
-        description="Number of random updates, each of the same size as the student's, that its number of moved heads "
-        "is compared with; p = 0.05 needs at least 19.",
+        description="Number of random updates, each the size of the student's own, to compare its count of moved heads "
+        "with; p = 0.05 needs at least 19.",
     )
 
 
@@ -89,8 +89,8 @@ class OutputDivergenceOptions(BaseModel):
     threshold: float | None = Field(
         default=None,
         ge=0,
-        description="Two students part at the first token with a larger Jensen-Shannon divergence, in nats; by "
-        "default, at the first whose greedy next token differs.",
+        description="Threshold in nats: two students part at the first token where their Jensen-Shannon divergence "
+        "exceeds it; by default, at the first where their greedy next tokens differ.",
     )
 
 

@@ -155,7 +155,7 @@ def _by_template(pair: Pair | StrategyPair) -> str:
             f"difference is {found}."
         )
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
-    few = f"; with differences on so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
+    few = f"; the two differ on too few templates for p to be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)
     primed = alone and pair.family == PRIMED
     few_seeds = "With fewer than three seeds, the difference has not been shown for the strategies either."

@@ -126,8 +126,8 @@ def cut_to_shared(
     if rows[0] != shared and name in targets:
         raise KdprobeError(
             f"The distiller 'trl-on-policy' cannot train {name}: some rows of the student's embeddings belong to "
-            "no token that it shares with the teacher.",
-            "Remove it from lora.target_modules.",
+            "tokens that the teacher does not have.",
+            f"Remove {name} from lora.target_modules.",
         )
     for loaded, size in zip((student, teacher), rows, strict=True):
         if size != shared:

@@ -106,7 +106,8 @@ def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> 
     before = tokenizer.decode(first.ids[max(first.begin, first.position - _CONTEXT) : first.position])
     where = f"after {before!r}" if before else "at its start"
     return (
-        f"{both}: in {len(parted)} of {solutions}, {differ}. The earliest is in problem {first.problem!r}, {where}: "
+        f"{both}: in {len(parted)} of {solutions}, {differ}. The earliest such token is in problem {first.problem!r}, "
+        f"{where}: "
         f"{first.pair.against} continues with {tokenizer.decode([first.against_token])!r}, {first.pair.student} with "
         f"{tokenizer.decode([first.student_token])!r}."
     )
