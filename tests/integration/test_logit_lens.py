@@ -40,10 +40,13 @@ def plain_lens(student, problem, torch):
     whole = prompt + problem.plain_solution + tokenizer.eos_token
     ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
     decoder = model.get_decoder()
-    norm = getattr(decoder, "norm", None) or getattr(decoder, "ln_f", None) or decoder.final_layer_norm
+    names = "norm", "ln_f", "norm_f", "final_layer_norm"
+    norm = next(getattr(decoder, name) for name in names if hasattr(decoder, name))
     with torch.inference_mode():
         output = model.eval()(torch.tensor([ids]), output_hidden_states=True)
-        layers = [model.lm_head(norm(states))[0] for states in output.hidden_states[1:-1]]
+        # The embeddings come first, except in Mamba; the last are already normalised.
+        read = output.hidden_states[model.config.model_type != "mamba" : -1][: model.config.num_hidden_layers - 1]
+        layers = [model.lm_head(norm(states))[0] for states in read]
         if cap := getattr(model.config, "final_logit_softcapping", None):
             layers = [cap * torch.tanh(logits / cap) for logits in layers]
         layers = [logits * getattr(model.config, "logit_scale", 1.0) for logits in layers]
@@ -75,6 +78,16 @@ def test_layers_are_as_hidden_states_say(torch, look, model_of, problems, archit
     last = table.query("measure == 'kl'").groupby("part").tail(1)
     # The last layer's lens is the model itself.
     assert (last[["value", "low", "high"]] == 0).all(axis=None)
+
+
+def test_a_model_without_attention_has_layers_too(torch, look, other_families, problems):
+    from kdprobe.models.reference import resolve
+
+    student = Student("mamba", resolve(str(other_families["mamba"])))
+    found = look(student, context={"problems": problems[:1]}).tables["logit_lens"].query("part == 'solution'")
+    for measure, expected in zip(("kl", "log_p"), plain_lens(student, problems[0], torch), strict=True):
+        values = found[found["measure"] == measure]["value"]
+        np.testing.assert_allclose(values, expected.mean(axis=1), rtol=1e-4, atol=1e-5)
 
 
 def test_changes_are_paired_by_problem(torch, look, tiny_record, tiny_student, problems):

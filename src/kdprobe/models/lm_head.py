@@ -52,7 +52,7 @@ def lm_head_replaced(model: Any) -> Iterator[None]:
     """`without_lm_head` without its check: replaces a model's output layer with an identity."""
     base = _unwrapped(model)
     lm_head = base.get_output_embeddings()
-    base.set_output_embeddings(nn.Identity())
+    base.set_output_embeddings(_HiddenStates(lm_head))
     try:
         yield
     finally:
@@ -92,6 +92,14 @@ def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> It
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         yield (part[:, :vocabulary] if matrix is None else part @ matrix.T).float()
+
+
+class _HiddenStates(nn.Identity):
+    """An identity in place of an output layer, with its weight: Mamba casts hidden states to the weight's type."""
+
+    def __init__(self, lm_head: Any) -> None:
+        super().__init__()
+        self.weight = getattr(lm_head, "weight", None)
 
 
 def _unwrapped(model: Any) -> Any:
