@@ -311,6 +311,30 @@ def test_what_is_said_depends_on_the_smallest_effect_and_the_number_of_problems(
     assert alone.tables[MEANS][["low", "high", "standard_error"]].isna().all(axis=None)
 
 
+def test_no_interval_leaves_the_range_of_the_divergence(torch, compare, changed, problems):
+    """With two problems, Student's t is so wide that unlimited intervals would reach beyond 0 and log 2."""
+    means = compare(*changed("llama", size=0.5), context={"problems": problems[:2]}).tables[MEANS]
+    assert (means["low"] <= means["value"]).all()
+    assert means["low"].min() == 0
+    js, kl = (means[means["measure"] == measure] for measure in ("js", "kl"))
+    assert js["high"].max() == np.log(2)
+    assert (js["high"] >= js["value"]).all()
+    assert kl["high"].max() > 2
+
+
+def test_students_of_other_architectures_are_as_plain_forward_passes_say(
+    torch, compare, tiny_record, other_families, problems
+):
+    """Mamba casts its hidden states to the data type of the output layer's weight."""
+    from kdprobe.models.reference import resolve
+
+    base, mamba = Student("base", tiny_record), Student("mamba", resolve(str(other_families["mamba"])))
+    found = compare(base, mamba, context={"problems": problems[:1]}).tables[TOKENS]
+    kl, js, *_ = plain_differences(base, mamba, problems[0], torch)
+    np.testing.assert_allclose(found["kl"], kl, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["js"], js, rtol=1e-4, atol=1e-6)
+
+
 def test_rows_without_a_token_never_count(torch, compare, tiny_record, make_adapter, problems, tmp_path):
     from transformers import AutoModelForCausalLM
 

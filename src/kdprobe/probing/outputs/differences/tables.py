@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from math import nan
+from math import inf, log, nan
 from typing import Any
 
 import pandas as pd
@@ -68,9 +68,9 @@ def mean_row(group: Group, measure: Any, part: str) -> dict[str, Any] | None:
         "measure": measure,
         "part": part,
         "value": mean.value,
-        # A divergence is never below 0.
+        # No divergence is below 0, and no Jensen-Shannon divergence above log 2.
         "low": max(0.0, mean.interval.low) if mean.interval.known else nan,
-        "high": mean.interval.high,
+        "high": min(log(2) if measure == "js" else inf, mean.interval.high) if mean.interval.known else nan,
         "over": BOTH if group.combined else PROBLEMS,
         "standard_error": mean.error,
         "seeds": len(group.members),
