@@ -95,8 +95,17 @@ def test_the_sentence_says_whether_the_count_is_beyond_the_random_updates():
     within = of(20, counts)
     assert within.p == pytest.approx(3 / 20)
     assert within.sentence.endswith(
-        "2 of them moved as many as the student's own (20), so the size of the update alone could explain that number "
-        "(p = 0.15)."
+        "2 of them moved at least as many as the student's own (20), so the size of the update alone could explain "
+        "that number (p = 0.15)."
+    )
+
+
+def test_a_student_that_moved_no_head_is_not_explained_by_its_size():
+    none = of(0, [*range(18), 0])
+    assert none.p == 1
+    assert none.sentence == (
+        "student: 19 random updates of the same size moved 8.1 of 270 heads on average (range 0 to 17); the student's "
+        "own moved none."
     )
 
 

@@ -75,11 +75,13 @@ class Control:
         start = f"{self.arm}: {counted(draws, 'random update')} of the same size moved {spread}"
         if self.is_beyond is None:
             return f"{start}; the student's own moved {self.own}. A test needs at least {FEWEST_DRAWS} random updates."
-        of_them = {0: "none", 1: "1 of them"}.get(reached, f"{reached} of them")
+        if not self.own:
+            return f"{start}; the student's own moved none."
+        of_them = f"{reached} of them moved at least" if reached else "none moved"
         smallest = f", the smallest that {draws} can give" if not reached else ""
         size = "does not explain" if self.is_beyond else "could explain"
         return (
-            f"{start}; {of_them} moved as many as the student's own ({self.own}), so the size of the update alone "
+            f"{start}; {of_them} as many as the student's own ({self.own}), so the size of the update alone "
             f"{size} that number (p = {p_text(self.p)}{smallest})."
         )
 
@@ -189,10 +191,10 @@ def _lack(context: AnalysisContext, members: Sequence[str], first: Student) -> L
     students = [context.bridges.students[name] for name in members]
     same_base = all(student.base.digest == first.base.digest for student in students)
     trained = any(student.adapter is not None for student in students)
-    if first.adapter is not None or (trained and not same_base):
-        return "other base"
     if not trained and same_base:
         return "no update"
+    if first.adapter is not None or (trained and not same_base):
+        return "other base"
     return None if all(context.bridges.has_factors(name) for name in members) else "no factors"
 
 
