@@ -227,6 +227,29 @@ def test_students_part_where_greedy_tokens_first_differ(torch, compare, changed,
     )
 
 
+def test_the_same_greedy_token_is_not_said_to_differ(compare, tiny_record, make_adapter):
+    students = Student("base", tiny_record), Student("near", tiny_record, make_adapter(tiny_record.path, 0, size=1e-3))
+    result = compare(*students, threshold=0)
+    row = result.tables[FIRST].query("within == 'solution'").iloc[0]
+    assert row["student_token_id"] == row["against_token_id"]
+    assert f": both continue with {row['student_token']!r}." in result.statements[-1]
+
+
+def test_different_tokens_of_the_same_text_are_told_apart(tiny_record):
+    from kdprobe.probing.outputs.differences.measured import Pair
+    from kdprobe.probing.outputs.differences.parting import Parting
+    from kdprobe.probing.outputs.differences.report import _continuations
+
+    tokenizer = Student("base", tiny_record).load_tokenizer()
+    # Parts of characters are decoded to the same replacement.
+    first, second = [id_ for id_ in range(len(tokenizer)) if tokenizer.decode([id_]) == "\ufffd"][:2]
+    pair = Pair("tuned", "tuned", 0, "base", against_untrained=True, texts=[], differences=[])
+    parting = Parting(pair, "p", (0, 1), "solution", 1, position=1, student_token=first, against_token=second)
+    assert _continuations(parting, tokenizer) == (
+        f"base continues with '\ufffd' (token {second}), tuned with '\ufffd' (token {first})"
+    )
+
+
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_no_number_depends_on_padding_or_on_other_problems(compare, changed, problems, architecture):
     students = changed(architecture)
@@ -286,7 +309,7 @@ def test_strategies_of_three_seeds_are_averaged_over_seeds_and_problems(compare,
     assert "few" not in table.index
     names = [sentence.split(" and base")[0] for sentence in result.statements[1:]]
     assert names == ["none (3 seeds)", "few-0", "few-1"] * 2
-    assert "of 18 gold solutions" in result.statements[4]
+    assert "of 18 readings (6 gold solutions by 3 students), their greedy" in result.statements[4]
     assert [trace["name"] for trace in result.figures[0].plotly["data"]] == ["none", "few-0", "few-1"]
 
 

@@ -88,7 +88,7 @@ def _value(row: dict[str, Any]) -> str:
 
 def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> str:
     both = f"{_named(group)} and {group.against}"
-    solutions = counted(sum(len(pair.texts) for pair in group.members), "gold solution")
+    solutions = counted(len(group.members[0].texts), "gold solution")
     parted = _parted(group.members, threshold)
     if not parted:
         same = (
@@ -102,15 +102,27 @@ def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> 
         if threshold is None
         else f"the Jensen-Shannon divergence exceeds {threshold:g} nats somewhere"
     )
+    if group.combined:
+        readings = sum(len(pair.texts) for pair in group.members)
+        solutions = f"{readings} readings ({solutions} by {len(group.members)} students)"
     first = min(parted, key=lambda parting: parting.position - parting.begin)
     before = tokenizer.decode(first.ids[max(first.begin, first.position - _CONTEXT) : first.position])
     where = f"after {before!r}" if before else "at its start"
     return (
         f"{both}: in {len(parted)} of {solutions}, {differ}. The earliest such token is in problem {first.problem!r}, "
-        f"{where}: "
-        f"{first.pair.against} continues with {tokenizer.decode([first.against_token])!r}, {first.pair.student} with "
-        f"{tokenizer.decode([first.student_token])!r}."
+        f"{where}: {_continuations(first, tokenizer)}."
     )
+
+
+def _continuations(parting: Parting, tokenizer: Any) -> str:
+    """The greedy next tokens of both; with a threshold, they may be the same."""
+    against, student = (repr(tokenizer.decode([id_])) for id_ in (parting.against_token, parting.student_token))
+    if parting.against_token == parting.student_token:
+        return f"both continue with {against}"
+    if against == student:
+        # Parts of characters, for example, are all decoded to the same replacement.
+        against, student = f"{against} (token {parting.against_token})", f"{student} (token {parting.student_token})"
+    return f"{parting.pair.against} continues with {against}, {parting.pair.student} with {student}"
 
 
 def _parted(pairs: Sequence[Pair], threshold: float | None) -> list[Parting]:
