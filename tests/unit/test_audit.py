@@ -65,6 +65,8 @@ def test_likeness_within_a_template_is_scope_and_no_finding():
     assert codes([], known) == {}
     (sentence,) = scope(known)
     assert sentence.startswith("1 of 2 test problems comes from 1 template that the students were also trained on, so ")
+    (sentence,) = scope(record(transfer, [test[0]] * 3))
+    assert sentence.startswith("All 3 test problems come from 1 template that")
     assert scope(APART) == []
 
 

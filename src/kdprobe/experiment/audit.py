@@ -64,7 +64,8 @@ def scope(record: dict[str, Any]) -> list[str]:
         return []
     shared = len({problem.group for problem in seen})
     come = f"{'comes' if len(seen) == 1 else 'come'} from {counted(shared, 'template')}"
-    sentence = f"{len(seen)} of {len(test)} test problems {come} that the students were also trained on"
+    counts = f"All {len(test)}" if 1 < len(seen) == len(test) else f"{len(seen)} of {len(test)}"
+    sentence = f"{counts} test problems {come} that the students were also trained on"
     return [f"{sentence}, so the results show generalisation to new numbers, not to new kinds of problem."]
 
 
