@@ -219,11 +219,20 @@ def test_students_without_a_lora_next_to_their_base_say_that_they_have_no_random
     said = [sentence for sentence in found.statements if "no random updates" in sentence]
     assert [sentence.split(":")[0] for sentence in said] == ["whole", "saved"]
     assert all("its update is not a separate LoRA" in sentence for sentence in said)
+    assert not any("DoRA" in sentence for sentence in found.statements)
     # Compared with a trained student, nobody's update is the difference; the untrained student has none.
     found = probed([first, untrained, Student("other", tiny_record, make_adapter(tiny_model, 7))])
     assert "random_updates" not in found.tables
     said = [sentence for sentence in found.statements if "no random updates" in sentence]
     assert said == ["other: no random updates, because it is not compared with the model that it was trained from."]
+
+
+def test_a_student_trained_with_dora_is_said_to_have_updates_of_another_rank(probed, students):
+    untrained, first, *_, dora = students
+    found = probed([untrained, first, dora], control=1)
+    (said,) = [sentence for sentence in found.statements if "DoRA" in sentence]
+    assert said.startswith("dora: trained with DoRA, whose magnitudes change weights beyond the rank of the LoRA.")
+    assert said.endswith("Its random updates have the same norm, but not the same singular values.")
 
 
 def test_patterns_from_files_have_no_random_updates(run_cli, tmp_path):

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdprobe.console import progress
+from kdprobe.models.merging.files import adapter_methods
 from kdprobe.probing.analysis import AnalysisContext
 from kdprobe.probing.attention.moved import Comparison, count_moved, moved
 from kdprobe.probing.attention.threshold import Threshold
@@ -92,11 +93,11 @@ class Controls:
 
     Attributes:
         of_arm: The control of each arm that has one.
-        missing: Why other arms have none, in sentences.
+        notes: Why other arms have none, and whose random updates have the same norm alone, in sentences.
     """
 
     of_arm: Mapping[str, Control]
-    missing: Sequence[str]
+    notes: Sequence[str]
 
     @property
     def definition(self) -> list[str]:
@@ -183,7 +184,7 @@ def controls(
             drawn = _drawn(context, arms[comparison.arm], metric, options.control)
             differences = [draw - values[first.name] for draw in drawn]
             found[comparison.arm] = control(comparison, threshold, differences, options, context.seed)
-    return Controls(found, _sentences(lacks))
+    return Controls(found, [*_dora_sentences(context, {arm: arms[arm] for arm in found}), *_sentences(lacks)])
 
 
 def _lack(context: AnalysisContext, members: Sequence[str], first: Student) -> Lack | None:
@@ -206,6 +207,17 @@ def _sentences(lacks: Mapping[str, Lack | None]) -> list[str]:
         "replacing it would need a second copy of the model.",
     }
     return [f"{arm}: no random updates, because {reasons[lack]}" for arm, lack in lacks.items() if lack in reasons]
+
+
+def _dora_sentences(context: AnalysisContext, arms: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which arms were trained with DoRA: its magnitudes change the weights beyond the rank of the factors."""
+    adapters = {arm: [context.bridges.students[name].adapter for name in members] for arm, members in arms.items()}
+    return [
+        f"{arm}: trained with DoRA, whose magnitudes change weights beyond the rank of the LoRA. Its random updates "
+        "have the same norm, but not the same singular values."
+        for arm, folders in adapters.items()
+        if any("DoRA" in adapter_methods(folder) for folder in folders if folder is not None)
+    ]
 
 
 def _drawn(context: AnalysisContext, members: Sequence[str], metric: HeadMetric, draws: int) -> list[Array]:

@@ -78,7 +78,7 @@ class HeadsAnalysis:
                     [moved_sentence(comparison, threshold, deciding_metric.unit), *control.sentences(comparison.arm)]
                     for comparison in deciding
                 ),
-                *control.missing,
+                *control.notes,
                 *(
                     f"{name} is not compared, because its layers, heads, prompts or tokens differ."
                     for name in measured
