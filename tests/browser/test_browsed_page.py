@@ -60,7 +60,7 @@ def test_heads_can_be_explored(open_page):
     assert heads.get_by_role("heading", level=3).first.inner_text() == "Which head matters most?"
     (lead,) = heads.locator(".lead").all_inner_texts()
     assert " ".join(lead.split()).replace(" ,", ",") == (
-        "In steps, removing layer 2, head 1 changes log p(gold solution) by -9.40 nats (95% CI -12.00 to -7.00; "
+        "In steps, removing head 1 of layer 2 changes log p(gold solution) by -9.40 nats (95% CI -12.00 to -7.00; "
         "computed exactly); none of 19 random sets lowers log p as much as the head with the largest estimated "
         "effect (p = 0.050, the smallest that 19 sets can give). On log p(gold value), the same head has no "
         "significant effect: +0.200 nats (95% CI -0.100 to +0.500)."
@@ -74,12 +74,12 @@ def test_heads_can_be_explored(open_page):
         "layer 2, head 1 -9.40 -12.00 to -7.00 exact",
         "layer 3, head 2 ≈ +14.80 -3.00 to +30.00 estimate",
     ]
-    assert "nats -9.40 (-12.00 to -7.00) exact" in said()
+    assert "(nats) -9.40 (-12.00 to -7.00) exact" in said()
     exact.press("ArrowLeft")
     assert "Layer 2, head 0" in said()
     heads.get_by_role("button", name="layer 0, head 0").last.click()
     assert "Layer 0, head 0" in said()
-    heads.get_by_role("combobox", name="Measure").select_option(label="Attention entropy, nats")
+    heads.get_by_role("combobox", name="Measure").select_option(label="Attention entropy (nats)")
     heads.get_by_role("combobox", name="Student").select_option("unprimed")
     assert "0.200 (0.100 to 0.300)" in said()
     heads.get_by_role("combobox", name="Heads").select_option("low")

@@ -22,7 +22,7 @@ export function Curves({ measure, arms }: { measure: HeadMeasure; arms: ShownArm
       <figcaption>
         Mean over the heads of each layer{mixed ? ", estimates included" : ""}
         {against === null ? "" : `, minus ${against}`}
-        {measure.unit ? `, ${measure.unit}` : ""}
+        {measure.unit ? ` (${measure.unit})` : ""}
       </figcaption>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width="100%" role="img" aria-label={`${measure.title} by layer`}>
         {ends.map((end) => (

@@ -85,7 +85,7 @@ function Row({ measure, children }: { measure: HeadMeasure; children: ComponentC
     <tr>
       <th scope="row">
         {measure.title}
-        {measure.unit ? <span class="soft">, {measure.unit}</span> : null}
+        {measure.unit ? <span class="soft"> ({measure.unit})</span> : null}
       </th>
       {children}
     </tr>

@@ -37,7 +37,7 @@ export function Heads({ measures: all, arms, attention }: Props) {
           wide
           label="Measure"
           value={chosen}
-          options={measures.map(({ title, unit }, index) => [index, unit ? `${title}, ${unit}` : title])}
+          options={measures.map(({ title, unit }, index) => [index, unit ? `${title} (${unit})` : title])}
           choose={choose}
         />
         <Menu label="Student" value={student} options={students.map((each) => [each, each])} choose={setName} />

@@ -2,7 +2,7 @@
 import { ArmName, armNamed } from "../arms";
 import type { HeadGrid, HeadMeasure, HeadSet, ShownArm } from "../payload";
 import { Term } from "../term";
-import { intervalOf, isShown, labelOf, leading, written } from "./measures";
+import { intervalOf, isShown, labelOf, leading, phraseOf, written } from "./measures";
 
 /** Of more students than these, only the chosen one has a sentence. */
 const SENTENCES = 4;
@@ -30,7 +30,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
         if (!grid || first === null) return null;
         const head = (
           <button type="button" class="link" onClick={() => open(name, first)}>
-            {labelOf(grid, first)}
+            {ablation ? phraseOf(grid, first) : labelOf(grid, first)}
           </button>
         );
         const removing = <><Term of="ablation">removing</Term> {head}</>;

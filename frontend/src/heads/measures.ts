@@ -2,9 +2,9 @@
 import type { HeadGrid, HeadMeasure } from "../payload";
 
 export const ORDERS = {
-  size: "Largest first",
-  high: "Highest first",
-  low: "Lowest first",
+  size: "Largest size first",
+  high: "Highest value first",
+  low: "Lowest value first",
   layer: "By layer and head",
 } as const;
 export type Order = keyof typeof ORDERS;
@@ -82,6 +82,11 @@ export function intervalOf(grid: HeadGrid, index: number, signed: boolean): stri
 
 export function labelOf(grid: HeadGrid, index: number): string {
   return `layer ${Math.floor(index / grid.heads)}, head ${index % grid.heads}`;
+}
+
+/** The same before a verb, where a comma would mislead. */
+export function phraseOf(grid: HeadGrid, index: number): string {
+  return `head ${index % grid.heads} of layer ${Math.floor(index / grid.heads)}`;
 }
 
 /** Means over the heads of each layer. */

@@ -158,7 +158,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     for name, unit, summary, metric_needs in (
         ("entropy", "", "Attention entropy relative to uniform attention", _CAUSAL),
         ("self_attention", "", "Self-attention focus beyond uniform attention", _CAUSAL),
-        ("sparsity", "keys", "Keys above 0.1, per query", frozenset()),
+        ("sparsity", "keys", "Keys with attention above 0.1, per query", frozenset()),
         ("similarity", "", "Similarity to the layer below, row by row", frozenset()),
     ):
         yield HeadMetricSpec(

@@ -55,7 +55,7 @@ def document_score(task: Any, rows: Sequence[dict[str, Any]], choice: TaskChoice
                 "higher_is_better": likelihood or bool(task.higher_is_better().get(name, True)),
             }
     raise KdprobeError(
-        f"No metric of the task {choice.name!r} is one number per document (metrics: {', '.join(row['metrics'])}).",
+        f"No metric of the task {choice.name!r} gives one number per document (metrics: {', '.join(row['metrics'])}).",
         "Such tasks cannot be compared document by document.",
     )
 

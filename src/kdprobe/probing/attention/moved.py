@@ -191,8 +191,8 @@ def _untold(comparison: Comparison, threshold: Threshold) -> str:
     if not count:
         return ""
     return (
-        f" {counted(count, 'other head')} could not be tested: the change is large enough, but fewer than "
-        f"{FEWEST_PROBLEMS} problems have a known change other than 0."
+        f" {counted(count, 'other head')} could not be tested: the change is large enough, but it is known "
+        f"and nonzero on fewer than {FEWEST_PROBLEMS} problems."
     )
 
 

@@ -58,7 +58,7 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     return (
         f"The effects of {top}, and of {changed}, are computed exactly. These heads were selected on the same "
         f"problems. A head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
-        "student's; ranked by the change in entropy, other heads may come first."
+        "student's. This ranking may differ from one by the change in entropy."
     )
 
 
@@ -97,5 +97,9 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     )
     if one:
         return f"ablating the head whose effect was computed exactly lowers log p: {listed}."
-    most = f"ablating {'this one' if len(lowest) == 1 else 'these'} lowers log p most"
-    return f"of the {len(sweep.heads)} heads whose effects were computed exactly, {most}: {listed}."
+    most = "the one" if len(lowest) == 1 else "those"
+    be = "is" if len(lowest) == 1 else "are"
+    return (
+        f"of the {len(sweep.heads)} heads whose effects were computed exactly, {most} whose ablation lowers log p most "
+        f"{be} {listed}."
+    )
