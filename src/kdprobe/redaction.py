@@ -81,7 +81,7 @@ def _cut(text: str, path: str) -> str:
     if _SHAPE.search(text):
         raise KdprobeError(
             f"The value of {path or 'an argument'} looks like a secret key and would be written to files.",
-            "Put it in an environment variable, or under a name such as api_key, which is never written.",
+            "Put it in an environment variable, or under a name such as api_key, whose value is never written.",
         )
     return text
 

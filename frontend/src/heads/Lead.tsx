@@ -51,7 +51,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
                     no head stands out; the largest change{among(grid)} comes from {removing}: {logP} changes by {effect}
                   </>
                 )}
-                <Tested set={measure.top[name]} />.
+                .<Tested set={measure.top[name]} />
               </>
             ) : (
               <>
@@ -82,15 +82,17 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const those = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects do together`;
+  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects together`;
+  const sets = heads === 1 ? "random heads" : `random sets of ${heads} heads`;
   const compared =
     as_large === 0
-      ? `none of ${random} random sets lowers log p as much as ${those}`
-      : `${as_large} of ${random} random sets ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${those}`;
+      ? `Removing ${top} lowers log p more than removing any of ${random} ${sets}`
+      : `Removing ${top} lowers log p no more than removing ${as_large} of ${random} ${sets}`;
   return (
     <>
-      ; {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
-      {as_large === 0 ? `, the smallest that ${random} sets can give` : ""})
+      {" "}
+      {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
+      {as_large === 0 ? `, the smallest that ${random} can give` : ""}).
     </>
   );
 }

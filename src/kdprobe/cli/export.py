@@ -34,7 +34,7 @@ Examples:
 @quiet_option
 @json_option
 def command(as_json: bool, student: str, merged: Path | None, adapter: Path | None, **given: Any) -> None:
-    """Write a student as a plain Hugging Face model, or its adapter, with a model card.
+    """Export a student with a model card, as a plain Hugging Face model or as an adapter.
 
     STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The card has the score
     with its interval, the training options, and the config needed to reproduce the run. A merged model is read back and

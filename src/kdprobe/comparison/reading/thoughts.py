@@ -64,7 +64,7 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     if changed:
         table.notes.append(
             f"{counted(ended, 'answer contains', 'answers contain')} the marker that ends thinking but not the one "
-            "that begins it, so presumably it is at the end of the prompts. Therefore "
+            "that begins it, so the opening marker is presumably in the prompts. Therefore "
             f"{counted(changed, 'answer')} with neither marker {'is' if changed == 1 else 'are'} read as thinking that "
             "never ended."
         )

@@ -23,8 +23,8 @@ def self_taught(context: StageContext, conversations: Mapping[str, Mapping[str, 
                 "self-taught",
                 f"The teacher is the student itself ({context.student.name}, without an adapter), and under the "
                 f"strategy {strategy!r} both read the same prompt, so students learn what they already do.",
-                f"Choose another teacher.options.model, or set teacher.options.adapter; or treat the students of "
-                f"{strategy!r} as practically untrained: the other strategies then show only what their prompts add.",
+                "Choose another teacher.options.model, or set teacher.options.adapter. Otherwise, regard the students "
+                f"of {strategy!r} as practically untrained.",
             )
 
 

@@ -174,7 +174,10 @@ def controls(
     if context.patterns:
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
-        return Controls({}, ["Random updates of the same size move heads too; the option `control` counts how many."])
+        sentence = (
+            "Random weight updates as large as training's move heads too; set the option `control` to count them."
+        )
+        return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]
     arms = by_arm(others)
     lacks = {comparison.arm: _lack(context, arms[comparison.arm], first) for comparison in tested}

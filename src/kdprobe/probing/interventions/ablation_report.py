@@ -58,7 +58,7 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     return (
         f"The effects of {top}, and of {changed}, are computed exactly. These heads were selected on the same "
         f"problems. A head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
-        "student's. This ranking may differ from one by the change in entropy."
+        "student's. Ranked by their change in entropy, other heads may come first."
     )
 
 

@@ -84,14 +84,14 @@ def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> 
         return []
     if each.leading == 1 and needed == ["layer", "head"]:
         raise UsageError(
-            f"{each.key} in {file} has three axes: it may hold the heads of one layer, or for each layer an average "
-            "over its heads; an average is not a head.",
+            f"{each.key} in {file} has three axes: it may hold the heads of one layer, or an average over the heads of "
+            "each layer, which cannot be analysed.",
             f"{HINT} For one layer, name it layer_N or add an axis of size 1.",
         )
     if each.leading == 0 and needed == ["head"]:
         raise UsageError(
-            f"{each.key} in {file} has no axis of heads: it may be an average over the heads of its layer; an average "
-            "is not a head.",
+            f"{each.key} in {file} has no axis of heads: it may be an average over the heads of its layer, which "
+            "cannot be analysed.",
             f"{HINT} For one head per layer, add an axis of size 1.",
         )
     if several and each.leading == len(needed):

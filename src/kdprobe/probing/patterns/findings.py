@@ -105,7 +105,8 @@ def _renumbered(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "renumbered-heads",
-            f"Layers and heads are counted from 0 here, but the numbers in some files begin later ({listed}).",
-            "Add these numbers to those in tables and figures, or save all layers and heads, numbered from 0.",
+            f"Layers and heads are counted from 0 here, but the numbers in some files start higher ({listed}).",
+            "To get a file's own numbers, add its first ones to those in tables and figures; or save all layers and "
+            "heads, numbered from 0.",
         )
     ]
