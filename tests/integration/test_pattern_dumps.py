@@ -190,7 +190,7 @@ def test_a_bidirectional_model_is_measured_without_the_causal_metrics(tmp_path, 
 def test_averages_over_heads_are_not_heads(alone, tmp_path):
     means = alone[0].mean(axis=1)
     np.save(tmp_path / "a.npy", means)
-    with pytest.raises(UsageError, match="for each layer an average over its heads"):
+    with pytest.raises(UsageError, match="or an average over the heads of each layer"):
         one(tmp_path / "a.npy")
     np.savez(tmp_path / "b.npz", **{f"layer_{layer}": matrix for layer, matrix in enumerate(means)})
     with pytest.raises(UsageError, match="an average over the heads of its layer"):

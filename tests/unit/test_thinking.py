@@ -224,8 +224,8 @@ def test_other_answers_tell_that_prompts_begin_the_thinking(tmp_path):
     outputs = read_outputs(write(tmp_path / "a.jsonl", [{"response": text, "gold": "7"} for text in texts]))
     assert [split_thinking(text).closed for text in outputs.responses] == [True, False, True, True]
     assert (
-        "2 answers contain the marker that ends thinking but not the one that begins it, so the opening "
-        "marker is presumably in the prompts. Therefore 1 answer with neither marker is read as thinking that never ended."
+        "2 answers contain the marker that ends thinking but not the one that begins it, so the opening marker is "
+        "presumably in the prompts. Therefore 1 answer with neither marker is read as thinking that never ended."
     ) in outputs.notes
     # One in a hundred is an accident, and says nothing of the others.
     rows = [{"response": "12</think>7" if n == 0 else "It is 7.", "gold": "7"} for n in range(100)]
