@@ -105,7 +105,7 @@ def test_a_student_that_moved_no_head_is_not_explained_by_its_size():
     assert none.p == 1
     assert none.sentence == (
         "student: 19 random updates of the same size moved 8.1 of 270 heads on average (range 0 to 17); the student's "
-        "own moved none."
+        "own update moved none."
     )
 
 
@@ -114,9 +114,9 @@ def test_too_few_random_updates_do_not_tell():
     assert few.is_beyond is None
     assert few.sentence == (
         "student: 2 random updates of the same size moved 4.0 of 270 heads on average (range 3 to 5); the student's "
-        "own moved 131. A test needs at least 19 random updates."
+        "own update moved 131. A test needs at least 19 random updates."
     )
-    assert "1 random update of the same size moved 3 of 270 heads; the student's own" in of(1, [3]).sentence
+    assert "1 random update of the same size moved 3 of 270 heads; the student's own update" in of(1, [3]).sentence
 
 
 def test_every_draw_is_in_the_table():

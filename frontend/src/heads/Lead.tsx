@@ -82,7 +82,7 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects together`;
+  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects at once`;
   const sets = heads === 1 ? "random heads" : `random sets of ${heads} heads`;
   const compared =
     as_large === 0

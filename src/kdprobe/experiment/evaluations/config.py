@@ -24,7 +24,8 @@ class TaskConfig(Section):
     name: str = Field(description="A task, group or tag of lm-eval, of `include_path`, or of a plugin.")
     role: Role = Field(
         default="also",
-        description="`also`: it is reported. `retention`: students must not fall below the untrained one by `margin`.",
+        description="`also`: the task is only reported. `retention`: students must not score more than `margin` below "
+        "the untrained one.",
     )
     limit: int | None = Field(
         default=None, ge=1, le=2**31, description="Number of documents, drawn at random from the whole group."
@@ -45,7 +46,8 @@ class TaskConfig(Section):
         default=RETENTION_MARGIN,
         gt=0,
         lt=math.inf,
-        description="The largest loss that counts as retained, in the metric's unit: 0.02 is 2 points of accuracy.",
+        description="The largest loss with which a score still counts as retained, in the metric's unit: 0.02 is 2 points "
+        "of accuracy.",
     )
 
     @model_validator(mode="before")

@@ -75,9 +75,10 @@ class Control:
             spread = f"{least} of {self.heads} heads"
         start = f"{self.arm}: {counted(draws, 'random update')} of the same size moved {spread}"
         if self.is_beyond is None:
-            return f"{start}; the student's own moved {self.own}. A test needs at least {FEWEST_DRAWS} random updates."
+            needed = f"A test needs at least {FEWEST_DRAWS} random updates."
+            return f"{start}; the student's own update moved {self.own}. {needed}"
         if not self.own:
-            return f"{start}; the student's own moved none."
+            return f"{start}; the student's own update moved none."
         of_them = f"{reached} of them moved at least" if reached else "none moved"
         smallest = f", the smallest that {draws} can give" if not reached else ""
         size = "does not explain" if self.is_beyond else "could explain"
@@ -175,7 +176,7 @@ def controls(
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "Random weight updates as large as training's move heads too; set the option `control` to count them."
+            "Random updates as large as the trained one move heads too; set the option `control` to count such heads."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]

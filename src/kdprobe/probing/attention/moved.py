@@ -191,8 +191,8 @@ def _untold(comparison: Comparison, threshold: Threshold) -> str:
     if not count:
         return ""
     return (
-        f" {counted(count, 'other head')} could not be tested: the change is large enough, but it could be "
-        f"measured, and was not zero, on fewer than {FEWEST_PROBLEMS} problems."
+        f" {counted(count, 'other head')} could not be tested: the change is large enough, but fewer than "
+        f"{FEWEST_PROBLEMS} problems show a change that is not zero."
     )
 
 

@@ -196,11 +196,13 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
     sentences = []
     for student, rows in correlations.groupby("student", sort=False):
         parts = [
-            f"with the {CHANGES[str(row.change)]} at {row.spearman:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
+            f"{row.spearman:+.2f} ({row.low:+.2f} to {row.high:+.2f}) with the {CHANGES[str(row.change)]}"
             for row in rows.itertuples()
         ]
+        *others, last = parts
+        listed = f"{', '.join(others)} and {last}" if others else last
         sentences.append(
-            f"{student}: across heads, the size of the ablation effect correlates (Spearman) {', '.join(parts)}. "
-            "This is an association, not a cause."
+            f"{student}: across heads, the Spearman correlation of the size of the ablation effect is {listed}. This is "
+            "an association, not a cause."
         )
     return sentences

@@ -45,7 +45,8 @@ class AblationOptions(InterventionOptions):
     )
     accuracy: bool = Field(
         default=False,
-        description="Also evaluate students with lm-eval, without their top heads and without random ones.",
+        description="Also evaluate students with lm-eval: once without their top heads, and once without as many "
+        "random heads.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 
