@@ -46,8 +46,8 @@ class TaskConfig(Section):
         default=RETENTION_MARGIN,
         gt=0,
         lt=math.inf,
-        description="The largest loss with which a score still counts as retained, in the metric's unit: 0.02 is 2 points "
-        "of accuracy.",
+        description="The largest loss with which a score still counts as retained, in the metric's unit: 0.02 is 2 "
+        "points of accuracy.",
     )
 
     @model_validator(mode="before")
