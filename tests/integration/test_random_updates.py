@@ -174,7 +174,7 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
     said = "\n".join(one.statements)
     assert said.count("3 random updates of the same size moved") == 3
     assert "the update is replaced by one in random directions" in said
-    assert "Random updates as large as the trained one move heads too" in "\n".join(without.statements)
+    assert "A random update as large as the trained one would move heads too" in "\n".join(without.statements)
 
 
 def test_seeds_of_an_arm_are_averaged_as_its_students_are(probed, students, problems):

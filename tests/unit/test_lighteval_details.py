@@ -133,7 +133,7 @@ def test_a_column_of_the_documents_details_can_be_selected():
     ("change", "words"),
     [
         (lambda rows: rows + rows[:1], "document 2 appears twice"),
-        (lambda rows: [*rows, {"response": "7", "gold": "7"}], "a later row is not"),
+        (lambda rows: [*rows, {"response": "7", "gold": "7"}], "a later row has another form"),
         (lambda rows: [row | {"doc": None} for row in rows], "no document with a query"),
         (
             lambda rows: [row | {"metric": {"acc": 0.5}, "model_response": {}} for row in rows],

@@ -82,12 +82,10 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects at once`;
+  const removed =
+    heads === 1 ? "the head with the largest estimated effect is removed" : `the ${heads} heads with the largest estimated effects are removed together`;
   const sets = heads === 1 ? "random heads" : `random sets of ${heads} heads`;
-  const compared =
-    as_large === 0
-      ? `Removing ${top} lowers log p more than removing any of ${random} ${sets}`
-      : `Removing ${top} lowers log p no more than removing ${as_large} of ${random} ${sets}`;
+  const compared = `When ${removed}, log p falls ${as_large === 0 ? "more than with any" : `no more than with ${as_large}`} of ${random} ${sets}`;
   return (
     <>
       {" "}

@@ -154,10 +154,10 @@ UNUSABLE = {
     "an entry that is none": (lambda data: content(data).__setitem__(0, 3), "an entry is not an object"),
     "a token without text": (lambda data: content(data)[0].update(token=None), "an entry has no token"),
     "another id": (lambda data: content(data)[0].update(id=300), "is .* to the server but .* to the student"),
-    "an id beyond": (lambda data: content(data)[0].update(id=10**6), "is not exactly one of the student's"),
+    "an id beyond": (lambda data: content(data)[0].update(id=10**6), "matches none of the student's"),
     "another vocabulary": (
         lambda data: content(data)[0].update(id=None, token="Tom has"),
-        "is not exactly one of the student's tokens",
+        "matches none of the student's tokens",
     ),
 }
 

@@ -111,13 +111,13 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         (
             "misaligned-tokens",
             "same_token",
-            "teacher rows that predict the same token as the student's label",
-            "Take the teacher's rows from the answer, not from the prompt.",
+            "teacher distributions that predict the same token as the student's label",
+            "Take the teacher's distributions from the positions of the answer, not of the prompt.",
         ),
         (
             "misaligned-problems",
             "own_problem",
-            "teacher rows that belong to the student's problem",
+            "teacher distributions that belong to the student's problem",
             "Look up the teacher's rows by problem id, not by position in a file.",
         ),
     ]

@@ -59,7 +59,7 @@ class TokenMap:
         if id_ is None:
             id_ = self._by_text.get(token.text)
         if id_ is None or not 0 <= id_ < len(self.texts):
-            raise UnusableError(f"the token {token.text!r} is not exactly one of the student's tokens")
+            raise UnusableError(f"the token {token.text!r} matches none of the student's tokens")
         return id_
 
     def rows(self, answer: Answer, k: int, *, with_thinking: bool) -> tuple[list[int], SparseRows]:

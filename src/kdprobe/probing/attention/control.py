@@ -176,7 +176,7 @@ def controls(
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "Random updates as large as the trained one move heads too; set the option `control` to count such heads."
+            "A random update as large as the trained one would move heads too; set the option `control` to count them."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]

@@ -16,6 +16,7 @@ from kdprobe.words import counted
 
 _NAMED = 3
 DIVERGENCE = "divergence of attention"
+_SELECTED = "These heads were selected on the problems that their effects are measured on."
 Controls = Mapping[str, Mapping[str, Control]]
 """Each student's sets (`top`, and for trained students `moved`) and their comparison with random sets."""
 
@@ -52,12 +53,12 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     top = f"the {heads} whose ablation lowers log p most according to that estimate"
     also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
     if not also:
-        these = "This head was" if one else "These heads were"
-        return f"The effects of {top} are computed exactly. {these} selected on the same problems."
+        selected = "This head was selected on the problems that its effect is measured on." if one else _SELECTED
+        return f"The effects of {top} are computed exactly. {selected}"
     changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
     return (
-        f"The effects of {top}, and of {changed}, are computed exactly. These heads were selected on the same "
-        f"problems. A head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
+        f"The effects of {top}, and of {changed}, are computed exactly. {_SELECTED} A "
+        f"head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
         "student's. Ranked by their change in entropy, other heads may come first."
     )
 

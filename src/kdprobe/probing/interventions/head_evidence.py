@@ -202,7 +202,7 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
         *others, last = parts
         listed = f"{', '.join(others)} and {last}" if others else last
         sentences.append(
-            f"{student}: across heads, the Spearman correlation of the size of the ablation effect is {listed}. This "
-            "is an association, not a cause."
+            f"{student}: across heads, the size of the ablation effect has a Spearman correlation of {listed}. This is "
+            "an association, not a cause."
         )
     return sentences

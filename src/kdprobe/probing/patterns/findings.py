@@ -106,7 +106,7 @@ def _renumbered(files: Sequence[PatternFile]) -> list[Finding]:
         Finding(
             "renumbered-heads",
             f"Layers and heads are counted from 0 here, but the numbers in some files start higher ({listed}).",
-            "To convert the numbers in tables and figures to a file's own, add the number of its first layer or head; "
+            "To get the numbers used in a file, add that of its first layer or head to those in tables and figures; "
             "or save all layers and heads, numbered from 0.",
         )
     ]

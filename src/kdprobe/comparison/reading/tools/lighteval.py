@@ -45,7 +45,7 @@ class LightevalRows(SampleRows):
         documents: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
         for _, row in rows:
             if not self.fits(row):
-                raise ValueError("the first row is one of lighteval's details, but a later row is not")
+                raise ValueError("it begins like lighteval's details, but a later row has another form")
             nested = row if set(row) >= _NESTED else _nested(row)
             flat, marks = self._flat(nested), _marks(nested["metric"])
             key = flat[self.id] or flat["question"]
