@@ -103,7 +103,7 @@ def divergence(
     """
     if not math.isclose(teacher.temperature, temperature):
         raise KdprobeError(
-            f"The teacher's distributions are at temperature {teacher.temperature}, but the student's are at {temperature}.",
+            f"The teacher's distributions are at temperature {teacher.temperature}, the student's at {temperature}.",
             "Use the same temperature for both.",
         )
     scaled = exact(student_logits) / temperature
