@@ -99,3 +99,14 @@ def test_a_short_prefix_or_a_single_row_is_not_worth_a_pass(loaded):
     assert read_common_prefix(model, [[1, 2, 3, 4], [1, 2, 3, 5]]) is None
     assert read_common_prefix(model, sequences()[:1]) is None
     assert read_common_prefix(model, []) is None
+
+
+def test_nothing_of_it_has_gradients(loaded, torch):
+    from kdprobe.models.batching import right_padded
+    from kdprobe.models.forward.prefix import logits_once, read_common_prefix
+
+    model = loaded("llama").requires_grad_(True)
+    states = [each for layer in read_common_prefix(model, sequences()).layers for each in layer]
+    ids, mask = right_padded(sequences(), 0, model.device)
+    logits = logits_once(model, ids, mask, torch.arange(len(SHARED), ids.shape[1]))
+    assert not any(each.requires_grad for each in [*states, logits])

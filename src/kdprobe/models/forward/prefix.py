@@ -69,11 +69,12 @@ class Prefix:
         return cache
 
 
+@torch.no_grad()
 def read_common_prefix(model: Any, sequences: Sequence[Sequence[int]]) -> Prefix | None:
     """Reads the common prefix of the sequences of a batch; at least one token of each remains after it.
 
     Args:
-        model: A causal language model that is not in training.
+        model: A causal language model; nothing here has gradients.
         sequences: Token ids. For sequences that continue prompts, pass the prompts.
 
     Returns:
@@ -94,6 +95,7 @@ def read_common_prefix(model: Any, sequences: Sequence[Sequence[int]]) -> Prefix
     return Prefix(len(shared), states, model.config)
 
 
+@torch.no_grad()
 def logits_once(model: Any, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
     """Logits at some positions of sequences padded on the right, with their common prefix read once.
 
