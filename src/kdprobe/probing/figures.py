@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -43,17 +45,8 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
         layers = np.flatnonzero(np.isfinite(curve.value))
         name = html.escape(student)
         if np.isfinite(curve.low[layers]).any():
-            figure.add_scatter(
-                x=[*layers.tolist(), *layers[::-1].tolist()],
-                y=[*curve.high[layers].tolist(), *curve.low[layers][::-1].tolist()],
-                fill="toself",
-                fillcolor=colour,
-                opacity=0.2,
-                line={"width": 0},
-                hoverinfo="skip",
-                legendgroup=name,
-                showlegend=False,
-            )
+            low, high = curve.low[layers].tolist(), curve.high[layers].tolist()
+            figure.add_trace(band(layers.tolist(), low, high, colour, name))
         figure.add_scatter(
             x=layers.tolist(),
             y=curve.value[layers].tolist(),
@@ -65,6 +58,40 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
     figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "share"))
     caption = "Mean over heads; the band is the 95% interval over problems."
     return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
+
+
+def band(layers: Sequence[int], low: Sequence[float], high: Sequence[float], colour: str, name: str) -> go.Scatter:
+    """The intervals around a curve, without an entry of their own in the legend.
+
+    Args:
+        layers: The curve's layers.
+        low: The lower end at each of them.
+        high: The upper end.
+        colour: The curve's colour.
+        name: The curve's name, escaped.
+    """
+    return go.Scatter(
+        x=[*layers, *layers[::-1]],
+        y=[*high, *low[::-1]],
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.2,
+        line={"width": 0},
+        hoverinfo="skip",
+        legendgroup=name,
+        showlegend=False,
+    )
+
+
+def error_bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Bars' intervals, from rows with `value`, `low` and `high`; of no length where an interval is unknown."""
+    known = [math.isfinite(row["low"]) for row in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [row["high"] - row["value"] if k else 0 for row, k in zip(rows, known, strict=True)],
+        "arrayminus": [row["value"] - row["low"] if k else 0 for row, k in zip(rows, known, strict=True)],
+    }
 
 
 def head_map(title: str, values: Array, unit: str, caption: str = OVER_PROBLEMS) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.conversation import tokenizer_digest
 from kdprobe.students.student import UNTRAINED, Student
 
@@ -19,8 +19,29 @@ def untrained_of(students: Sequence[Student]) -> Student:
     return base[0] if base else Student(f"{UNTRAINED} model" if taken else UNTRAINED, first.base)
 
 
-def refuse_other_vocabularies(untrained: Student, students: Sequence[Student]) -> None:
-    """Raises UsageError if a student's vocabulary differs from the untrained model's."""
+def trained_students(untrained: Student, chosen: Sequence[Student], analysis: str) -> list[Student]:
+    """The students that an analysis compares with the untrained model.
+
+    Args:
+        untrained: The untrained model.
+        chosen: The students that the analysis was told to examine.
+        analysis: The analysis's name, as it begins a sentence.
+
+    Raises:
+        UsageError: One has another vocabulary.
+        KdprobeError: There are none.
+    """
+    students = [student for student in chosen if student != untrained]
+    if not students:
+        raise KdprobeError(
+            f"{analysis} needs a student besides the untrained model {untrained.name!r}.",
+            "Add one, such as an adapter.",
+        )
+    _refuse_other_vocabularies(untrained, students)
+    return students
+
+
+def _refuse_other_vocabularies(untrained: Student, students: Sequence[Student]) -> None:
     vocabularies: dict[object, str] = {}
     expected = tokenizer_digest(untrained.load_tokenizer())
     for student in students:

@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.drift import tables
@@ -23,7 +22,7 @@ from kdprobe.probing.drift.report import figures, statements, summary
 from kdprobe.probing.drift.sampling import Sample, draw_samples
 from kdprobe.probing.interventions.sweep import chosen_students
 from kdprobe.probing.options import DriftOptions
-from kdprobe.probing.untrained import refuse_other_vocabularies, untrained_of
+from kdprobe.probing.untrained import trained_students, untrained_of
 from kdprobe.students.student import Student
 
 
@@ -43,12 +42,7 @@ class DriftAnalysis:
         """
         untrained = untrained_of(context.students)
         chosen = chosen_students(context.students, self.options.students, "drift")
-        students = [student for student in chosen if student != untrained]
-        if not students:
-            raise KdprobeError(
-                f"Drift needs a student besides the untrained model {untrained.name!r}.", "Add one, such as an adapter."
-            )
-        refuse_other_vocabularies(untrained, students)
+        students = trained_students(untrained, chosen, "Drift")
         prompts = self._prompts(context)
         base = context.pool.merged(untrained)
         shared = self._draw(context, untrained.name, base, prompts)

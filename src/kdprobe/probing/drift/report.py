@@ -16,6 +16,7 @@ from kdprobe.probing.drift.measured import Measured, strategies
 from kdprobe.probing.drift.prompts import KINDS, Kind
 from kdprobe.probing.drift.sampling import Sample
 from kdprobe.probing.drift.tables import BOTH, DIRECTIONS, drift_rows, pair_rows
+from kdprobe.probing.figures import error_bars
 from kdprobe.probing.options import DriftOptions
 from kdprobe.words import counted
 
@@ -129,18 +130,12 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     figure = go.Figure()
     for index, kind in enumerate(KINDS):
         of_kind = [row for row in rows if row["text"] == kind]
-        known = [math.isfinite(row["low"]) for row in of_kind]
         figure.add_bar(
             x=[html.escape(row["student"]) for row in of_kind],
             y=[row["value"] for row in of_kind],
             name=_TEXTS[kind],
             marker={"color": qualitative.D3[index]},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [row["high"] - row["value"] if k else 0 for row, k in zip(of_kind, known, strict=True)],
-                "arrayminus": [row["value"] - row["low"] if k else 0 for row, k in zip(of_kind, known, strict=True)],
-            },
+            error_y=error_bars(of_kind),
         )
     figure.update_layout(barmode="group", yaxis_title="nats per token", xaxis={"type": "category"})
     data: dict[str, Any] = figure.to_plotly_json()

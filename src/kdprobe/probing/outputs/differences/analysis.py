@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.interventions.sweep import chosen_students
 from kdprobe.probing.options import OutputDivergenceOptions
@@ -19,7 +18,7 @@ from kdprobe.probing.outputs.differences.reading import Reading, reading
 from kdprobe.probing.outputs.differences.report import statements, summary
 from kdprobe.probing.outputs.differences.tables import difference_tables, token_texts
 from kdprobe.probing.outputs.differences.token_divergence import token_differences
-from kdprobe.probing.untrained import refuse_other_vocabularies, untrained_of
+from kdprobe.probing.untrained import trained_students, untrained_of
 from kdprobe.students.student import Student
 
 
@@ -39,13 +38,7 @@ class OutputDivergenceAnalysis:
         """
         untrained = untrained_of(context.students)
         chosen = chosen_students(context.students, self.options.students, "output_divergence")
-        students = [student for student in chosen if student != untrained]
-        if not students:
-            raise KdprobeError(
-                f"Output divergence needs a student besides the untrained model {untrained.name!r}.",
-                "Add one, such as an adapter.",
-            )
-        refuse_other_vocabularies(untrained, students)
+        students = trained_students(untrained, chosen, "Output divergence")
         texts = texts_of(context.sequences)
         pairs = _compared(context, untrained, students, texts, against_untrained=True)
         if self.options.pairs:

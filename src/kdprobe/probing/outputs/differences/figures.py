@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import plotly.graph_objects as go
 
 from kdprobe.console.streams import visible
 from kdprobe.probing.analysis import Figure
+from kdprobe.probing.figures import error_bars
 from kdprobe.probing.outputs.differences.measured import Group, Measure, Pair, shown
 from kdprobe.probing.outputs.differences.parts import PARTS
 from kdprobe.probing.outputs.differences.tables import mean_row
@@ -47,17 +47,11 @@ def _bars(groups: Sequence[Group], measure: Measure) -> dict[str, Any]:
     figure = go.Figure()
     for group in groups:
         rows = [row for part in PARTS if (row := mean_row(group, measure, part))]
-        known = [math.isfinite(row["low"]) for row in rows]
         figure.add_bar(
             x=[row["part"].replace("_", " ") for row in rows],
             y=[row["value"] for row in rows],
             name=html.escape(_label(group.name, group.members[0])),
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [row["high"] - row["value"] if k else 0 for row, k in zip(rows, known, strict=True)],
-                "arrayminus": [row["value"] - row["low"] if k else 0 for row, k in zip(rows, known, strict=True)],
-            },
+            error_y=error_bars(rows),
         )
     figure.update_layout(barmode="group", yaxis_title="nats per token", xaxis={"type": "category"})
     data: dict[str, Any] = figure.to_plotly_json()

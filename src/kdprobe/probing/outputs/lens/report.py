@@ -12,6 +12,7 @@ from plotly.colors import qualitative
 
 from kdprobe.files import clean
 from kdprobe.probing.analysis import Figure
+from kdprobe.probing.figures import band
 from kdprobe.probing.outputs.differences.parts import SOLUTION
 from kdprobe.probing.outputs.lens.measured import Group, LensedStudent, Measure, shown
 from kdprobe.probing.outputs.lens.tables import change_rows, mean_rows
@@ -117,17 +118,7 @@ def _curves(groups: Sequence[Group], measure: Measure) -> dict[str, Any]:
         layers = [row["layer"] for row in rows]
         colour, name = qualitative.D3[index % len(qualitative.D3)], html.escape(group.name)
         if math.isfinite(rows[0]["low"]):
-            figure.add_scatter(
-                x=[*layers, *layers[::-1]],
-                y=[*(row["high"] for row in rows), *(row["low"] for row in rows[::-1])],
-                fill="toself",
-                fillcolor=colour,
-                opacity=0.2,
-                line={"width": 0},
-                hoverinfo="skip",
-                legendgroup=name,
-                showlegend=False,
-            )
+            figure.add_trace(band(layers, [row["low"] for row in rows], [row["high"] for row in rows], colour, name))
         figure.add_scatter(
             x=layers,
             y=[row["value"] for row in rows],
