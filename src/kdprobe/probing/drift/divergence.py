@@ -105,7 +105,7 @@ def divergences(p: Reader, q: Reader, samples: Sequence[Sample], *, batch_size: 
         batch = [samples[index] for index in indices]
         for index, p_rows, q_rows in zip(indices, p.rows(batch), q.rows(batch), strict=True):
             sums[index] = sum(
-                float(token_divergences(*_comparable(p, q, p_logits, q_logits)).double().sum())
+                float(token_divergences(*map(log_distribution, _comparable(p, q, p_logits, q_logits))).double().sum())
                 for p_logits, q_logits in zip(p.logits(p_rows), q.logits(q_rows), strict=True)
             )
             if not isfinite(sums[index]):
@@ -115,14 +115,17 @@ def divergences(p: Reader, q: Reader, samples: Sequence[Sample], *, batch_size: 
     return [sums[index] for index in range(len(samples))]
 
 
-def token_divergences(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """KL(p || q) of each row, `[rows]`, in nats, from float32 logits `[rows, V]`.
+def log_distribution(logits: Tensor) -> Tensor:
+    """The log-probability of every token, `[rows, V]`, from float32 logits."""
+    return logits - logits.logsumexp(dim=-1, keepdim=True)
+
+
+def token_divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row, `[rows]`, in nats, from what `log_distribution` returns.
 
     Summed as p (log p - log q) - p + q, whose every term is at least 0. Both distributions sum to 1, so the last two
     terms cancel, and with them, to first order, the rounding of the normalisation.
     """
-    log_p = p_logits - p_logits.logsumexp(dim=-1, keepdim=True)
-    log_q = q_logits - q_logits.logsumexp(dim=-1, keepdim=True)
     p = log_p.exp()
     return (p * (log_p - log_q) - p + log_q.exp()).sum(dim=-1).clamp_min(0.0)
 

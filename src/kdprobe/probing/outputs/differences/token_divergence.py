@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.errors import KdprobeError, NonFiniteError
-from kdprobe.probing.drift.divergence import token_divergences
+from kdprobe.probing.drift.divergence import log_distribution, token_divergences
 from kdprobe.probing.outputs.differences.reading import Reading
 
 
@@ -51,7 +51,8 @@ def token_differences(first: Reading, second: Reading, ids: tuple[int, ...]) -> 
     divergences, greedy = [], []
     both = first.logits(first.states(ids)), second.logits(second.states(ids))
     for p_logits, q_logits in zip(*both, strict=True):
-        found = [token_divergences(p_logits, q_logits), jensen_shannon(p_logits, q_logits)]
+        log_p, log_q = log_distribution(p_logits), log_distribution(q_logits)
+        found = [token_divergences(log_p, log_q), jensen_shannon(log_p, log_q)]
         divergences.append(torch.stack(found, dim=1).double().cpu().numpy())
         greedy.append(torch.stack([p_logits.argmax(dim=-1), q_logits.argmax(dim=-1)], dim=1).cpu().numpy())
     kl, js = np.concatenate(divergences).T
@@ -60,15 +61,13 @@ def token_differences(first: Reading, second: Reading, ids: tuple[int, ...]) -> 
     return TokenDifferences(kl, js, np.concatenate(greedy))
 
 
-def jensen_shannon(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """The Jensen-Shannon divergence of each row, `[rows]`, in nats, from float32 logits `[rows, V]`.
+def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """The Jensen-Shannon divergence of each row, `[rows]`, in nats, from what `log_distribution` returns.
 
     For each token, with the larger of its probabilities l, the smaller s = l exp(-a) and their mean m, the term is
     (l log(l/m) + s log(s/m)) / 2, where log(l/m) = -log((1 + exp(-a)) / 2) and log(s/m) = log(l/m) - a. It is exactly
     0 for equal probabilities, and the same whichever model is which.
     """
-    log_p = p_logits - p_logits.logsumexp(dim=-1, keepdim=True)
-    log_q = q_logits - q_logits.logsumexp(dim=-1, keepdim=True)
     apart = (log_p - log_q).abs()
     larger = torch.maximum(log_p, log_q)
     to_mean = -torch.log1p(torch.expm1(-apart) / 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.anatomy import decoder_layers
-from kdprobe.probing.drift.divergence import token_divergences
+from kdprobe.probing.drift.divergence import log_distribution, token_divergences
 from kdprobe.probing.outputs.differences.reading import Reading
 from kdprobe.students.sequence import ProblemSequence
 
@@ -104,12 +104,12 @@ def layer_values(lens: Lens, sequence: ProblemSequence) -> LayerValues:
     gold = torch.tensor(sequence.ids[sequence.begin :], device=states.device)
     values = np.empty((2, len(streams), len(states)))
     for rows in reading.chunks(len(states)):
-        final = reading.output.logits(states[rows])
+        final = log_distribution(reading.output.logits(states[rows]))
         for index, stream in enumerate(streams):
             # The last position predicts nothing.
             logits = reading.output.logits(lens.norm(stream[:-1][rows].to(states.device)))
-            chosen = logits.gather(1, gold[rows, None])[:, 0]
-            found = torch.stack([token_divergences(final, logits), chosen - logits.logsumexp(dim=-1)])
+            shown = log_distribution(logits)
+            found = torch.stack([token_divergences(final, shown), shown.gather(1, gold[rows, None])[:, 0]])
             values[:, index, rows] = found.double().cpu().numpy()
     if not np.isfinite(values).all():
         raise NonFiniteError(f"The residual stream of {reading.name!r} is NaN or infinite.")
