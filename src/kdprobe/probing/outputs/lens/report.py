@@ -72,18 +72,16 @@ def _layers_sentence(group: Group) -> str:
     log_p = list(mean_rows(group, "log_p", SOLUTION))
     kl = list(mean_rows(group, "kl", SOLUTION))
     last = len(kl) - 1
-    name = f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
     before = f" and {_value(kl[last - 1])} after layer {last - 1}" if last > 1 else ""
     return (
-        f"{name}: on the gold solutions, the logit lens gives the gold token a log-probability of "
+        f"{_named(group)}: on the gold solutions, the logit lens gives the gold token a log-probability of "
         f"{_value(log_p[0])} after layer 0 and {_value(log_p[last])} after the last, layer {last}. Its KL from the "
         f"final distribution is {_value(kl[0])} after layer 0{before}."
     )
 
 
 def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
-    name = f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
-    both = f"{name} against {untrained.student}"
+    both = f"{_named(group)} against {untrained.student}"
     if group.layers != untrained.layers:
         return f"{both}: they have {group.layers} and {untrained.layers} layers, so these cannot be compared."
     rows = list(change_rows(group, "log_p", SOLUTION, untrained, seed))
@@ -103,6 +101,10 @@ def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
         f"{both}: the log-probability of the gold token differs after {len(differing)} of {len(rows)} layers, first "
         f"after layer {differing[0]} ({tested}, adjusted for all layers). {most}"
     )
+
+
+def _named(group: Group) -> str:
+    return f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
 
 
 def _value(row: dict[str, Any], form: str = ".3g") -> str:
