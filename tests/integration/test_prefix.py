@@ -1,12 +1,15 @@
 """A batch's common prefix is read once: decoding and scoring give what they give without it."""
 
+import inspect
+
 import pytest
 
 from architectures import ARCHITECTURES
 
 SHARED = [7 + index % 40 for index in range(40)]
 """The beginning of all sequences."""
-ENDINGS = [[50, 51], [52], [53, 54, 55, 56, 57], [58, 59, 60], [61] * 50]
+ENDINGS = [[50 + (start + index) % 12 for index in range(length)] for start, length in enumerate((2, 10, 11, 40, 50))]
+"""If they are padded on the left, rows have 48, 40, 39, 10 and no tokens of padding."""
 WITHOUT = {"mamba", "dynamic"}
 """What does more than keep the keys and values of each token, or reads tokens in view of the whole length."""
 
@@ -56,12 +59,23 @@ def test_decoding_continues_from_it(name, loaded, torch):
     whole = sequences()
     ids, mask = left_padded(whole, 0, model.device)
     settings = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": [], "pad_token_id": 0}
+    padding = (mask == 0).sum(dim=1)
     with torch.inference_mode():
-        begun = read_common_prefix(model, whole).begun((mask == 0).sum(dim=1))
-        assert begun.get_seq_length() >= 32
+        begun = read_common_prefix(model, whole).begun(padding)
+        start = begun.get_seq_length()
+        assert start >= 32
+        inputs = model.prepare_inputs_for_generation(
+            ids, next_sequence_length=ids.shape[1] - start, attention_mask=mask, past_key_values=begun
+        )
+        if "position_ids" in inspect.signature(model.forward).parameters:
+            inputs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
+        for found, sequence in zip(model(**inputs).logits[:, -1], whole, strict=True):
+            alone = model(input_ids=torch.tensor([sequence])).logits[0, -1]
+            torch.testing.assert_close(found, alone, atol=2e-4, rtol=1e-3)
+        begun = read_common_prefix(model, whole).begun(padding)
         theirs = model.generate(input_ids=ids, attention_mask=mask, past_key_values=begun, **settings)
         batch = ShrinkingBatch()
-        begun = read_common_prefix(model, whole).begun((mask == 0).sum(dim=1))
+        begun = read_common_prefix(model, whole).begun(padding)
         ours = model.generate(
             input_ids=ids, attention_mask=mask, past_key_values=begun, custom_generate=batch, **settings
         )
