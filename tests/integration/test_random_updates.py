@@ -177,6 +177,16 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
     assert "A random update as large as the trained one would move heads too" in "\n".join(without.statements)
 
 
+def test_every_student_and_draw_has_random_updates_of_its_own(probed, students, monkeypatch):
+    """Students of one arm would otherwise be moved in the same directions, and their mean as much as each of them."""
+    from kdprobe.students import bridges as module
+
+    seeds, original = [], module.random_update
+    monkeypatch.setattr(module, "random_update", lambda *given: seeds.append(given[2]) or original(*given))
+    probed(students[:3])
+    assert len(seeds) == len(set(seeds)) == 6
+
+
 def test_seeds_of_an_arm_are_averaged_as_its_students_are(probed, students, problems):
     untrained, first, wide, *_ = students
     arm = [replace(first, arm="arm", seed=0), replace(wide, arm="arm", seed=1)]
