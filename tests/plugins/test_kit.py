@@ -1,6 +1,7 @@
 """Every check of the test kit, against a plugin that violates the contract: the message says what is wrong."""
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -496,6 +497,20 @@ def quadratic(text):
     return Extraction(None, "none")
 
 
+def exponential(text):
+    """Nested repeats: every character doubles the time."""
+    re.search(r"(9+)+x", text)
+    return Extraction(None, "none")
+
+
+def slow_but_linear(text):
+    """Uses 40 microseconds of CPU time for each character, 2.6 s for the longest text."""
+    until = time.process_time() + len(text) * 4e-5
+    while time.process_time() < until:
+        pass
+    return Extraction(None, "none")
+
+
 @pytest.mark.parametrize(
     ("reader", "sentence"),
     [
@@ -505,12 +520,18 @@ def quadratic(text):
         (Reader(lambda text: Extraction(None, str(next(ORDER)))), "differently the second time"),
         (Reader(lambda text: Extraction(None, "none", (0, 1))), "returned a span outside ''"),
         (Reader(quadratic), "the time must be linear in the length"),
+        (Reader(exponential), "for [1-9][0-9] characters of '9' as for an eighth of them"),
     ],
-    ids=["raises", "type", "verdict", "changing", "outside", "slow"],
+    ids=["raises", "type", "verdict", "changing", "outside", "quadratic", "exponential"],
 )
 def test_extractors(reader, sentence):
     with pytest.raises(ContractError, match=sentence):
         check_extractor(host_of(ExtractorSpec, reader), "it")
+
+
+def test_a_slow_machine_is_not_taken_for_a_slow_extractor(monkeypatch):
+    monkeypatch.setattr("kdprobe.testing.extractor.PIECES", ("9",))
+    check_extractor(host_of(ExtractorSpec, Reader(slow_but_linear)), "it")
 
 
 def test_an_extractor_that_does_not_read_what_it_should():

@@ -22,10 +22,13 @@ class ServedModel:
     Attributes:
         changes: Called on each answer before it is sent, one per request as long as there are any. A function changes
             the JSON data; a number is a status; a tuple is a status, headers and perhaps a body; `bytes` are a body;
-            "cut" breaks the connection off in the middle, "slow" answers after the client's patience, "trickle" sends
+            "cut" breaks the connection off in the middle, "slow" answers after the client's patience, "held" once
+            it is released, or after half a minute, "trickle" sends
             a byte now and then, "endless" sends without an end, "wordy" ignores the token budget.
         refuse: Takes a request's body; what it returns is sent with status 400, unless it is nothing.
         asked: What was asked, with its headers and when.
+        released: Lets the answers that are held go.
+        waited_out: How many of them nobody released.
     """
 
     def __init__(self, tokenizer):
@@ -33,6 +36,7 @@ class ServedModel:
         self.changes, self.always = [], None
         self.refuse = lambda _body: None
         self.asked, self.url, self.at_once, self.most_at_once = [], "", 0, 0
+        self.released, self.waited_out = threading.Event(), 0
         self.write(ANSWER)
 
     def write(self, text):
@@ -99,6 +103,8 @@ def serving(model):
                 data = model.answer({**body, "max_tokens": 10_000})
             if change == "slow":
                 time.sleep(3)
+            if change == "held" and not model.released.wait(30):
+                model.waited_out += 1
             if isinstance(change, int):
                 status, data = change, {"error": {"message": f"fault {change} of {self.headers.get('authorization')}"}}
             elif isinstance(change, tuple):

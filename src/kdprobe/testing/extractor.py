@@ -12,9 +12,15 @@ from kdprobe.problems.answers import Extraction
 from kdprobe.problems.extractors import Extractor
 from kdprobe.testing.contract import ContractError, require
 
-LONGEST = 64_000
-SECONDS = 1.0
-"""CPU time for the longest text; a linear extractor needs a few hundredths of a second."""
+LENGTHS = (*range(16, 64, 4), *(64 * 2**n for n in range(11)))
+"""Characters of the texts that are timed. Short ones grow slowly, to catch an extractor whose time doubles with every
+character before it takes hours."""
+SHORTER, GROWTH = 8, 24
+"""A text 8 times as long takes 8 times as long if the time is linear and 64 times if it is quadratic; 24 lies between
+them by a factor of almost three on either side, so that neither a slow nor a busy machine is taken for a fault."""
+MEASURABLE = 0.05
+"""Seconds of CPU time; shorter ones are not compared."""
+TRIES = 3
 PIECES = (
     "9",
     "9,",
@@ -35,8 +41,10 @@ PIECES = (
 )
 HOSTILE = (
     "", " ", "\n", "\x00", "\ud800", "#### ", "####\n", "\\boxed{", "\\boxed{}", "$", "-", "1/0", "3/0 apples", "٣",
-    "½", "1e999", "9" * 5_000, "1,,,2", "the answer is", "NaN", "inf", "\u22125", "1 2 3", "\u202e18", "{0}", "%s",
+    "½", "1e999", "1,,,2", "the answer is", "NaN", "inf", "\u22125", "1 2 3", "\u202e18", "{0}", "%s",
 )  # fmt: skip
+DIGITS = "9" * 5_000
+"""More digits than Python converts to an integer; read last, because an extractor may take forever."""
 GOLD = ("18", "1,200", "-3", "0.5", "3/4", "")
 
 
@@ -66,6 +74,7 @@ def check_extractor(
         )
     for piece in PIECES:
         _check_time(extractor, piece, name)
+    _check_text(extractor, DIGITS, name)
 
 
 def _check_text(extractor: Extractor, text: str, name: str) -> None:
@@ -91,16 +100,23 @@ def _check_text(extractor: Extractor, text: str, name: str) -> None:
 
 
 def _check_time(extractor: Extractor, piece: str, name: str) -> None:
-    """Doubles the text, so that an extractor that explodes is caught while the text is still short."""
-    length = 1_000
-    while length <= LONGEST:
+    """Compares how the time grows with the text, because how long it takes depends on the machine and on its load."""
+    for length in LENGTHS:
         text = piece * (length // len(piece))
-        started = time.process_time()
-        extractor.extract(text)
-        seconds = time.process_time() - started
+        if (seconds := _seconds(extractor, text)) < MEASURABLE:
+            continue
+        shorter = min(_seconds(extractor, text[: length // SHORTER]) for _ in range(TRIES))
+        if seconds > GROWTH * shorter:
+            seconds = min(seconds, *(_seconds(extractor, text) for _ in range(TRIES - 1)))
         require(
-            seconds < SECONDS,
-            f"The extractor {name!r} takes {seconds:.1f} s for {length} characters of {piece!r}; the time must be "
-            "linear in the length, so avoid nested repeats in patterns.",
+            seconds <= GROWTH * shorter,
+            f"The extractor {name!r} takes {seconds / shorter:.0f} times as long for {length} characters of {piece!r} "
+            "as for an eighth of them; the time must be linear in the length, so avoid nested repeats in patterns.",
         )
-        length *= 2
+
+
+def _seconds(extractor: Extractor, text: str) -> float:
+    """CPU time of one reading."""
+    started = time.process_time()
+    extractor.extract(text)
+    return time.process_time() - started
