@@ -25,7 +25,7 @@ EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 ALL_ANALYSES = [
     *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
-    *("geometry", "ablation", "patching", "attribution"),
+    *("priming_map", "priming_gain", "geometry", "ablation", "patching", "attribution"),
 ]
 """kdprobe's own analyses that need no further package."""
 ALL_TASKS = [{"name": RETENTION_TASK, "role": "retention", "margin": 0.05}]

@@ -20,10 +20,11 @@ from kdprobe.experiment.foresight.power import Power, planned_power
 from kdprobe.experiment.foresight.retention import RetentionPower, hopeless_retention, retention_power
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.adapter_card import dataset_of
-from kdprobe.experiment.stages.analyse import analyse_stage
+from kdprobe.experiment.stages.analyse import analyse_stages, before_training
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
+from kdprobe.experiment.stages.lessons import Lessons
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
@@ -163,17 +164,16 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
     retention = retention_power(experiment, benchmarks)
     findings += hopeless_retention(retention)
     arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
-    analyses = {
-        analysis.name: analyse_stage(context, analysis.name, analysis.options, arm_stages)
-        for analysis in experiment.probe.analyses
-    }
+    analyses = analyse_stages(context, arm_stages, Lessons(context, conversations, transfers))
+    early = [stage for stage in analyses.values() if before_training(stage)]
     ordered = [
         *texts_first(transfers),
+        *early,
         *{stage.key: stage for stage in selections.values()}.values(),
         *(arm.distill for arm in arms if arm.distill),
         *(arm.evaluate for arm in arms),
         *(stage for task in benchmarks for arm in arms for name, stage in arm.tasks.items() if name == task.name),
-        *analyses.values(),
+        *(stage for stage in analyses.values() if stage not in early),
     ]
     identity = digest({"config": to_data(experiment), "keys": [stage.key for stage in ordered]})
     return Plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kdprobe.errors import KdprobeError, quoted
 from kdprobe.experiment.config import StrategyConfig
@@ -42,6 +43,25 @@ def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
             "This is a bug in the plugin.",
         )
     return pair
+
+
+def reads_gold(host: Host, strategy: StrategyConfig, problems: Sequence[Problem]) -> bool:
+    """Whether a strategy shows the teacher anything of a gold solution. Its behaviour decides, not its name.
+
+    It does if the teacher's conversation contains the solution, or changes or fails with another one in its place.
+    """
+    for problem in problems:
+        value = "7" if problem.value != "7" else "8"
+        other = replace(problem, solution=f"There is nothing to calculate.\n#### {value}", value=value)
+        teacher = render(host, strategy, [problem])[problem.id].teacher
+        if any(problem.plain_solution in message["content"] for message in teacher):
+            return True
+        try:
+            if render(host, strategy, [other])[problem.id].teacher != teacher:
+                return True
+        except KdprobeError:
+            return True
+    return False
 
 
 def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:

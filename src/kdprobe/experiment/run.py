@@ -22,12 +22,13 @@ from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
+from kdprobe.experiment.stages.analyse import STATEMENTS, before_training
 from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.store import Store
 from kdprobe.experiment.teaching.conversations import recorded_conversations
-from kdprobe.files import UnreadableError, read_sealed, sync, write_sealed
+from kdprobe.files import UnreadableError, read_json, read_sealed, sync, write_sealed
 from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
@@ -101,16 +102,25 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             note(f"{label}: {time.monotonic() - started:.0f} s{f'; {left}' if left else ''}")
         else:
             note(f"{label}: already done")
-        if stage.kind == "distill" and (found := diverged(store.folder(stage))):
-            note(f"{stage.name} {divergence_sentence(found)} The run continues without it.")
-        if stage.kind in {"evaluate", "task"} and (found := overflowed(store.folder(stage))):
-            note(f"{stage.name} {overflow_sentence(found)} The run continues without its answers.")
+        _note_outcome(stage, store.folder(stage), made=made)
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     finished = None if makes else _finished_before(folder / RECORD)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     write_sealed(folder / RECORD, _record(plan, store, finished or now))
     (folder / BEGUN).unlink(missing_ok=True)
+
+
+def _note_outcome(stage: Stage, folder: Path, *, made: bool) -> None:
+    """Notes what one should know of a finished stage before the next ones begin."""
+    if stage.kind == "distill" and (found := diverged(folder)):
+        note(f"{stage.name} {divergence_sentence(found)} The run continues without it.")
+    if stage.kind in {"evaluate", "task"} and (found := overflowed(folder)):
+        note(f"{stage.name} {overflow_sentence(found)} The run continues without its answers.")
+    if made and stage.kind == "analyse" and before_training(stage):
+        # There is still time to stop before training.
+        for statement in read_json(folder / STATEMENTS):
+            note(statement)
 
 
 def _remainder(estimates: Estimates, stage: Stage | None, later: Sequence[Stage]) -> Remainder:

@@ -1,4 +1,4 @@
-"""Probing: what students' heads do and cause, what their weights show, and what students output."""
+"""Probing: what students' heads do and cause, what their weights show, what students output, what priming does."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdprobe.probing.interventions.replacement import Donor, ablated, patched
     from kdprobe.probing.metrics.measure import Measured, measure
     from kdprobe.probing.patterns.view import PatternView
+    from kdprobe.probing.priming.teaching import Priming, Teaching
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -24,6 +25,7 @@ else:
             "kdprobe.probing.interventions.replacement": ["Donor", "ablated", "patched"],
             "kdprobe.probing.metrics.measure": ["Measured", "measure"],
             "kdprobe.probing.patterns.view": ["PatternView"],
+            "kdprobe.probing.priming.teaching": ["Priming", "Teaching"],
         },
     )
 
@@ -40,7 +42,9 @@ __all__ = [
     "Measured",
     "Need",
     "PatternView",
+    "Priming",
     "Reader",
+    "Teaching",
     "ablated",
     "change_maps",
     "exact_effects",

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
     from kdprobe.probing.metrics.metric import HeadMetric
     from kdprobe.probing.patterns.files import PatternFile
+    from kdprobe.probing.priming.teaching import Teaching
     from kdprobe.students.bridges import Bridges
     from kdprobe.students.sequence import ProblemSequence
 
-Need = Literal["patterns", "students", "problems", "scores"]
-"""What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation."""
+Need = Literal["patterns", "students", "problems", "scores", "teaching"]
+"""What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation, or what
+the teacher read and wrote."""
 
 _CHECKED = 2
 """Number of sequences in the self-check: two, so that one of them is padded."""
@@ -43,6 +45,8 @@ class AnalysisContext:
         head_metrics: All head metrics provided by plugins, by name.
         pool: The loaded students; shared by the analyses of a run.
         template_of: The student whose chat template renders the problems for all; by default the first.
+        teaching: What the teacher of an experiment read and wrote. An analysis that needs nothing else runs before
+            training, and has no students.
     """
 
     students: Sequence[Student] = ()
@@ -54,6 +58,7 @@ class AnalysisContext:
     head_metrics: Mapping[str, HeadMetric] = field(default_factory=dict)
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     template_of: str | None = None
+    teaching: Teaching | None = field(default=None, compare=False, repr=False)
 
     @property
     def sequences(self) -> list[ProblemSequence]:
@@ -95,6 +100,7 @@ class AnalysisContext:
             "students": bool(self.students),
             "problems": bool(self.problems),
             "scores": bool(self.records),
+            "teaching": self.teaching is not None,
         }
         return frozenset(need for need, present in available.items() if present)
 
@@ -156,6 +162,6 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
         available = " and ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
             f"The analysis {name!r} needs {' and '.join(missing)}; the context has {available}.",
-            "Scores come from an experiment's evaluation, students from a model, patterns from files or students.",
+            "Scores and teaching come from an experiment, students from a model, patterns from files or students.",
         )
     return analysis.run(context)

@@ -94,6 +94,29 @@ class OutputDivergenceOptions(BaseModel):
     )
 
 
+class PrimingMapOptions(BaseModel):
+    """Options of `priming_map`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problems: int = Field(
+        default=32, ge=1, description="Number of training problems whose responses are read, starting with the first."
+    )
+    smallest_effect: float = Field(
+        default=0.01, gt=0, description="The smallest KL divergence of interest per token, in nats."
+    )
+
+
+class PrimingGainOptions(BaseModel):
+    """Options of `priming_gain`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problems: int = Field(
+        default=256, ge=1, description="Number of test problems that the teacher reads, starting with the first."
+    )
+
+
 class LogitLensOptions(BaseModel):
     """Options of `logit_lens`."""
 

@@ -12,17 +12,7 @@ from kdprobe.errors import UsageError
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec, MetricNeed
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
-from kdprobe.probing.interventions.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
-from kdprobe.probing.options import (
-    AssociationOptions,
-    AttentionOptions,
-    ConfidenceOptions,
-    DivergenceOptions,
-    DriftOptions,
-    HeadsOptions,
-    LogitLensOptions,
-    OutputDivergenceOptions,
-)
+from kdprobe.probing.built_in import BUILT_IN
 
 _TOKENS: frozenset[MetricNeed] = frozenset({"tokens"})
 _SPANS: frozenset[MetricNeed] = frozenset({"spans"})
@@ -51,90 +41,7 @@ _SAMPLING = frozenset(
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
     """The built-in analyses."""
-    patterns: frozenset[Need] = frozenset({"patterns"})
-    reading: frozenset[Need] = frozenset({"students", "problems"})
-    scored: frozenset[Need] = frozenset({"students", "problems", "scores"})
-    for name, module, needs, options, summary in (
-        ("heads", "attention.heads", patterns, HeadsOptions, "All head metrics with intervals, and which heads moved"),
-        (
-            "divergence",
-            "attention.divergence",
-            patterns,
-            DivergenceOptions,
-            "How far students' attention diverges, head by head",
-        ),
-        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads attend to, token by token"),
-        (
-            "association",
-            "attention.association",
-            scored | patterns,
-            AssociationOptions,
-            "Is a head's metric associated with correct answers? Needs scores",
-        ),
-        (
-            "confidence",
-            "outputs.confidence",
-            scored,
-            ConfidenceOptions,
-            "Is a student more confident in its correct answers? Needs scores",
-        ),
-        (
-            "drift",
-            "drift.analysis",
-            reading,
-            DriftOptions,
-            "How far students' next-token distributions moved from the untrained model's, without labels",
-        ),
-        (
-            "output_divergence",
-            "outputs.differences.analysis",
-            reading,
-            OutputDivergenceOptions,
-            "Where students' next-token distributions differ on the same text, token by token",
-        ),
-        (
-            "logit_lens",
-            "outputs.lens.analysis",
-            reading,
-            LogitLensOptions,
-            "What every layer would predict if it were the last, and where students differ",
-        ),
-        (
-            "geometry",
-            "weights.geometry",
-            frozenset[Need]({"students"}),
-            None,
-            "How much training changed every head's QK and OV circuits, from the weights",
-        ),
-        (
-            "ablation",
-            "interventions.ablation",
-            reading,
-            AblationOptions,
-            "Which heads a student relies on, and how far they changed",
-        ),
-        (
-            "patching",
-            "interventions.patching",
-            reading,
-            PatchingOptions,
-            "Which heads carry the gain from training",
-        ),
-        (
-            "attribution",
-            "outputs.logit_attribution",
-            reading,
-            AttributionOptions,
-            "What every head contributes directly to the logits of the gold tokens",
-        ),
-        (
-            "shapley",
-            "outputs.shapley",
-            reading,
-            ShapleyOptions,
-            "Which words of the question carry the gold solution; needs captum",
-        ),
-    ):
+    for name, module, needs, options, summary in BUILT_IN:
         yield AnalysisSpec(
             name=name,
             summary=summary,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
+from kdprobe.teachers.local import LocalTeacher
 from kdprobe.teachers.teacher import (
     PROMPT_TOO_LONG,
     CautionedTeacher,
@@ -27,6 +28,7 @@ else:
 __all__ = [
     "PROMPT_TOO_LONG",
     "CautionedTeacher",
+    "LocalTeacher",
     "Passage",
     "Request",
     "Response",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,9 @@ from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
+
+if TYPE_CHECKING:
+    from kdprobe.models.load import LoadedModel
 
 _PROMPT_END = 16
 """Tokens at the end of a prompt that are enough to contain a mark that begins thinking."""
@@ -88,7 +91,7 @@ class TransformersTeacher:
         """Answers every request, longest prompt first; the batches depend only on the requests."""
         from kdprobe.models.conversation import prompt_ids
 
-        loaded = self._load()
+        loaded = self.loaded()
         prompts = [(request, prompt_ids(loaded.tokenizer, request.messages)) for request in requests]
         prompts.sort(key=lambda pair: (-len(pair[1]), pair[0].id))
         size = self.options.batch_size
@@ -103,7 +106,7 @@ class TransformersTeacher:
         """Scores every passage, longest first, with one forward pass per batch."""
         from kdprobe.teachers.scoring import score_batch
 
-        loaded = self._load()
+        loaded = self.loaded()
         ordered = sorted(passages, key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
         size = self.options.batch_size
         batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
@@ -124,7 +127,7 @@ class TransformersTeacher:
         from kdprobe.models.turn import up_to_end
         from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
 
-        loaded = self._load()
+        loaded = self.loaded()
         pad = loaded.tokenizer.pad_token_id
         ids, mask = left_padded([prompt for _, prompt in batch], pad, loaded.device)
         names = [request.id for request, _ in batch]
@@ -178,7 +181,7 @@ class TransformersTeacher:
 
         from kdprobe.models.thinking import split_thinking, with_opening, written_text
 
-        tokenizer = self._load().tokenizer
+        tokenizer = self.loaded().tokenizer
         # The end of the prompt may begin the teacher's thinking.
         begun = tokenizer.decode(prompt[-_PROMPT_END:])
         answer = split_thinking(with_opening(begun, written_text(tokenizer, tokens)))
@@ -195,11 +198,13 @@ class TransformersTeacher:
             thinking=thinking,
         )
 
-    def _load(self) -> Any:
+    def loaded(self) -> LoadedModel:
+        """The model with its adapter merged, loaded when first needed and kept."""
         if self._loaded is None:
             from kdprobe.models.load import load
             from kdprobe.models.merging.merge import merge
 
             loaded = load(self.record, dtype=self.options.dtype)
             self._loaded = merge(loaded, self.adapter) if self.adapter else loaded
-        return self._loaded
+        model: LoadedModel = self._loaded
+        return model

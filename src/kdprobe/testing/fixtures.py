@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdprobe.distill.distiller import TrainContext
     from kdprobe.models.reference import ModelRecord
     from kdprobe.probing.analysis import AnalysisContext
+    from kdprobe.probing.priming.teaching import Teaching
     from kdprobe.problems.problem import Problem
     from kdprobe.strategies.prompt_pair import PromptPair
     from kdprobe.teachers.teacher import Teacher
@@ -121,13 +122,18 @@ def train_context(  # noqa: PLR0917 - pytest passes them by name
 
 
 @pytest.fixture(scope="session")
-def analysis_context(
+def analysis_context(  # noqa: PLR0917 - pytest passes them by name
     tiny_model: Path,
     tiny_record: ModelRecord,
+    tiny_teacher: Callable[..., Teacher],
     problems: list[Problem],
+    conversations: dict[str, PromptPair],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AnalysisContext:
-    """An analysis's context: the untrained tiny model and one with a random adapter; problems, scores, metrics."""
+    """An analysis's context: the untrained tiny model and one with a random adapter, problems, scores and teaching.
+
+    In the teaching, the students' names are those of two strategies: one unprimed, one primed.
+    """
     from kdprobe.host.candidates import builtin_candidates
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
@@ -145,7 +151,36 @@ def analysis_context(
         batch_size=2,
         records={student.name: _records(problems, index) for index, student in enumerate(students)},
         head_metrics=head_metrics_of(built_ins),
+        teaching=_teaching(tiny_teacher(), tiny_record, problems, conversations),
     )
+
+
+def _teaching(
+    teacher: Teacher, record: ModelRecord, problems: list[Problem], conversations: dict[str, PromptPair]
+) -> Teaching:
+    """What the tiny teacher reads and writes."""
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.probing.priming.teaching import Priming, Teaching
+    from kdprobe.strategies.prompt_pair import PromptPair, bare
+    from kdprobe.teachers.teacher import Request, Sampling
+
+    tokenizer = load_tokenizer(record)
+    unprimed = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in problems}
+    primings = []
+    for strategy, pairs in {"untrained": unprimed, "tuned": conversations}.items():
+        requests = [Request(problem.id, pairs[problem.id].teacher) for problem in problems]
+        answers = {answer.id: answer for answer in teacher.respond(requests, Sampling(max_new_tokens=8))}
+        primings.append(
+            Priming(
+                strategy,
+                pairs is unprimed,
+                prompts={id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in pairs.items()},
+                responses=[answers[problem.id] for problem in problems],
+                tests=pairs,
+            )
+        )
+    return Teaching(teacher, problems, primings, "own")
 
 
 def _records(problems: list[Problem], right_parity: int) -> list[dict[str, Any]]:
@@ -160,6 +195,7 @@ def _records(problems: list[Problem], right_parity: int) -> list[dict[str, Any]]
             "cut_off": False,
             "tokens": 8 + index,
             "log_p_gold_value": -1.0 - index,
+            "log_p_gold_solution": -9.0 - index,
         }
         for index, problem in enumerate(problems)
     ]

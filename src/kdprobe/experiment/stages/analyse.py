@@ -13,6 +13,7 @@ from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.lessons import Lessons
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
@@ -22,37 +23,63 @@ from kdprobe.students.student import Student
 FORMAT = 6
 FIGURES = "figures.json"
 STATEMENTS = "statements.json"
+TEACHING = "teaching"
+"""What an analysis needs that reads what the teacher read and wrote."""
+Arms = Sequence[tuple[Student, Stage | None, Stage]]
+"""Student, training (`None` for the untrained student) and evaluation of every arm."""
 
 
-def analyse_stage(
-    context: StageContext, name: str, options: dict[str, Any], arms: Sequence[tuple[Student, Stage | None, Stage]]
-) -> Stage:
-    """An analysis of all students.
+def analyse_stages(context: StageContext, arms: Arms, lessons: Lessons) -> dict[str, Stage]:
+    """The analyses of an experiment by name; arguments as for `analyse_stage`."""
+    return {
+        analysis.name: analyse_stage(context, analysis.name, analysis.options, arms, lessons)
+        for analysis in context.experiment.probe.analyses
+    }
+
+
+def before_training(analysis: Stage) -> bool:
+    """Whether an analysis needs no student."""
+    return all(needed.kind == "transfer" for needed in analysis.inputs)
+
+
+def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arms: Arms, lessons: Lessons) -> Stage:
+    """An analysis of all students, of what the teacher read and wrote, or of both.
 
     Args:
         context: The experiment.
         name: The name of the analysis.
         options: Its options.
-        arms: Student, training (`None` for the untrained student) and evaluation of every arm.
+        arms: All arms.
+        lessons: The transfer sets.
     """
     config, host = context.experiment.probe, context.host
     validated = host.options("analyses", name, options)
     needs = host.build("analyses", name, validated).needs
     # Checked here, not after hours of training.
     chosen([student for student, _, _ in arms], getattr(validated, "students", ()), name)
-    problems = context.problems.test[: config.problems]
-    settings = {
+    taught, tested = TEACHING in needs, "problems" in needs
+    # An analysis of the teacher alone needs no student, and one of both may read every problem that students answered.
+    arms = () if needs == {TEACHING} else arms
+    problems = context.problems.test if taught else context.problems.test[: config.problems]
+    settings: dict[str, Any] = {
         "format": FORMAT,
         "analysis": plugin_key(host, "analyses", name),
         "options": validated.model_dump(mode="json") if validated else {},
-        "head_metrics": {metric: plugin_key(host, "head-metrics", metric) for metric in host.names("head-metrics")},
-        "student": context.student.as_key(),
-        "arms": [[student.name, student.arm, student.seed] for student, _, _ in arms],
-        "problems": problems_key(context, problems),
-        "prompts": context.test_prompts(problems),
-        "batch_size": config.batch_size,
         "environment": environment("torch", "transformers", "peft", "transformer-lens"),
     }
+    if arms:
+        metrics = {metric: plugin_key(host, "head-metrics", metric) for metric in host.names("head-metrics")}
+        settings |= {
+            "head_metrics": metrics,
+            "student": context.student.as_key(),
+            "arms": [[student.name, student.arm, student.seed] for student, _, _ in arms],
+            "problems": problems_key(context, problems),
+            "prompts": context.test_prompts(problems),
+            "batch_size": config.batch_size,
+        }
+    if taught:
+        settings[TEACHING] = lessons.settings(tests=tested)
+    transfers = tuple(lessons.transfers.values()) if taught else ()
     trained = {student.name: stage for student, stage, _ in arms if stage is not None}
     scored = {student.name: stage for student, _, stage in arms} if "scores" in needs else {}
 
@@ -65,7 +92,8 @@ def analyse_stage(
 
         context.pool.close_opened()
         trainings = dict(zip(trained, inputs, strict=False))
-        scores = dict(zip(scored, inputs[len(trained) :], strict=True))
+        scores = dict(zip(scored, inputs[len(trained) :], strict=False))
+        folders = inputs[len(trained) + len(scored) :]
         broken = {name: found for name, path in scores.items() if (found := overflowed(path))}
         spoilt = {name: found for name, path in trainings.items() if (found := diverged(path))}
         lost = {name: f"it {overflow_sentence(found)}" for name, found in broken.items()}
@@ -78,7 +106,7 @@ def analyse_stage(
                 for student, _, _ in arms
                 if student.name not in lost
             ],
-            problems=problems,
+            problems=problems if arms else (),
             batch_size=config.batch_size,
             records={
                 # Of several samples, the first stands for the problem.
@@ -92,6 +120,7 @@ def analyse_stage(
             },
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
+            teaching=lessons.teaching(folders, settings[TEACHING], tests=tested) if taught else None,
         )
         told = [f"{name} is excluded: {sentence}" for name, sentence in lost.items()]
         try:
@@ -111,4 +140,6 @@ def analyse_stage(
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
         write_json(folder / STATEMENTS, [*told, *result.statements])
 
-    return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work, len(problems) * len(arms))
+    needed = (*trained.values(), *scored.values(), *transfers)
+    units = len(problems) * len(arms) or len(context.problems.transfer) * len(transfers)
+    return Stage("analyse", name, settings, needed, work, max(1, units))

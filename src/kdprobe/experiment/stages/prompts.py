@@ -44,6 +44,15 @@ def write_prompt_ids(folder: Path, prompts: Mapping[str, Sequence[int]]) -> None
     pd.DataFrame(rows).to_parquet(folder / PROMPTS)
 
 
+def read_prompt_ids(folder: Path) -> dict[str, list[int]]:
+    """The prompt token ids in a stage's folder by problem id; empty if it has none."""
+    import pyarrow.parquet as pq
+
+    file = folder / PROMPTS
+    rows = pq.read_table(file).to_pylist() if file.is_file() else []
+    return {row["id"]: row["token_ids"] for row in rows}
+
+
 def count_unlike_template(
     record: ModelRecord, prompts: Mapping[str, Sequence[int]], conversations: Mapping[str, Messages]
 ) -> int:

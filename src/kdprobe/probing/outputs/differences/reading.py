@@ -118,5 +118,5 @@ def _unknown(loaded: LoadedModel) -> KdprobeError:
     kind = loaded.model.config.model_type
     return KdprobeError(
         f"kdprobe cannot compute the logits of this architecture ({kind}) from its last hidden states.",
-        "Remove the analysis, or leave these students out with its option `students`.",
+        "Remove the analysis, or leave models of this architecture out.",
     )

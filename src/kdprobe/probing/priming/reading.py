@@ -1,0 +1,120 @@
+"""Reads text with the teacher after a primed and after the bare prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdprobe.errors import KdprobeError, NonFiniteError, UsageError
+from kdprobe.models.outline.blueprint import context_length
+from kdprobe.probing.drift.divergence import log_distribution, token_divergences
+from kdprobe.probing.outputs.differences.reading import Reading, reading
+from kdprobe.probing.priming.teaching import Teaching
+from kdprobe.teachers.local import LocalTeacher
+
+TEACHER = "the teacher"
+
+
+@dataclass(frozen=True)
+class TokenChanges:
+    """What priming changes at each token of a text.
+
+    Attributes:
+        kl: KL(primed || bare) of the teacher's next-token distributions, `[token]`, in nats.
+        log_p: Log-probability of the token after the primed and after the bare prompt, `[token, 2]`, in nats.
+        greedy: The id of the most likely token after either prompt, `[token, 2]`.
+    """
+
+    kl: NDArray[np.float64]
+    log_p: NDArray[np.float64]
+    greedy: NDArray[np.int64]
+
+
+@contextmanager
+def teacher_reading(teaching: Teaching) -> Iterator[Reading]:
+    """The teacher as it is read here.
+
+    Raises:
+        KdprobeError: There is no transfer set, the teacher does not run here, or its logits cannot be computed from its
+            last hidden states.
+    """
+    if not teaching.primings:
+        raise KdprobeError(
+            "The distiller of this experiment learns from no answers of a teacher, so nothing is primed."
+        )
+    if not isinstance(teaching.teacher, LocalTeacher):
+        raise UsageError(
+            "The teacher runs elsewhere and gives only its most likely tokens, from which the KL divergence cannot be "
+            "computed.",
+            "Use the teacher `transformers`, which runs here.",
+        )
+    with reading(TEACHER, teaching.teacher.loaded()) as read:
+        yield read
+
+
+@torch.inference_mode()
+def token_changes(teacher: Reading, primed: Sequence[int], bare: Sequence[int], text: Sequence[int]) -> TokenChanges:
+    """Compares the teacher with itself on the same token ids after two prompts.
+
+    If both prompts are the same, nothing changes, and every divergence is exactly 0.
+
+    Args:
+        teacher: The teacher.
+        primed: Token ids of the primed prompt.
+        bare: Token ids of the bare prompt.
+        text: Token ids of the text after either prompt.
+
+    Raises:
+        UsageError: The longer prompt with the text does not fit into the teacher's context.
+        NonFiniteError: A divergence is NaN or infinite.
+    """
+    states = {tuple(prompt): _states(teacher, prompt, text) for prompt in {tuple(primed), tuple(bare)}}
+    p_states, q_states = states[tuple(primed)], states[tuple(bare)]
+    tokens = torch.tensor(list(text), device=p_states.device)
+    kl, log_p, greedy = [], [], []
+    for rows in teacher.chunks(len(tokens)):
+        both = [log_distribution(teacher.output.logits(each[rows])) for each in (p_states, q_states)]
+        kl.append(token_divergences(*both).double().cpu().numpy())
+        log_p.append(torch.stack([_of(each, tokens[rows]) for each in both], dim=1).double().cpu().numpy())
+        greedy.append(torch.stack([each.argmax(dim=-1) for each in both], dim=1).cpu().numpy())
+    changes = TokenChanges(np.concatenate(kl), np.concatenate(log_p), np.concatenate(greedy))
+    if not (np.isfinite(changes.kl).all() and np.isfinite(changes.log_p).all()):
+        raise NonFiniteError("The teacher's logits are NaN or infinite.")
+    return changes
+
+
+@torch.inference_mode()
+def log_probabilities(teacher: Reading, prompt: Sequence[int], text: Sequence[int]) -> NDArray[np.float64]:
+    """The teacher's log-probability of every token of a text after a prompt, `[token]`; raises like `token_changes`."""
+    states = _states(teacher, prompt, text)
+    tokens = torch.tensor(list(text), device=states.device)
+    found = [
+        _of(log_distribution(teacher.output.logits(states[rows])), tokens[rows]).double().cpu().numpy()
+        for rows in teacher.chunks(len(tokens))
+    ]
+    log_p: NDArray[np.float64] = np.concatenate(found)
+    if not np.isfinite(log_p).all():
+        raise NonFiniteError("The teacher's logits are NaN or infinite.")
+    return log_p
+
+
+def _states(teacher: Reading, prompt: Sequence[int], text: Sequence[int]) -> Tensor:
+    """What the output layer reads to predict each token of the text, `[token, d_model]`."""
+    length, window = len(prompt) + len(text), context_length(teacher.loaded.model.config)
+    if window is not None and length > window:
+        raise UsageError(
+            f"A prompt with its text has {length} tokens, but the teacher's context has {window}.",
+            "Leave out long problems.",
+        )
+    return teacher.states((*prompt, *text))[-len(text) :]
+
+
+def _of(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probability of one token per row, `[row]`."""
+    return log_p.gather(1, tokens[:, None])[:, 0]

@@ -1,0 +1,97 @@
+"""Sentences and JSON of `priming_map`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdprobe.errors import KdprobeError
+from kdprobe.files import clean
+from kdprobe.probing.options import PrimingMapOptions
+from kdprobe.probing.priming.measured import PrimingMap
+from kdprobe.probing.priming.parts import PARTS, PHRASES
+from kdprobe.probing.priming.tables import mean_row, strategy_row, top_rows
+from kdprobe.probing.priming.teaching import Teaching
+from kdprobe.stats.least import FEWEST_PROBLEMS
+from kdprobe.words import counted
+
+_QUOTED = 60
+"""Characters quoted before the token that changes most."""
+
+
+def unreadable(analysis: str, error: KdprobeError) -> str:
+    """Why there is no result, and what to do."""
+    return f"There is no {analysis}: {error.message} {error.hint or ''}".strip()
+
+
+def statements(maps: Sequence[PrimingMap], teaching: Teaching, options: PrimingMapOptions, tokenizer: Any) -> list[str]:
+    """What was read, and what priming changes under each strategy."""
+    origin = {"own": "its answers to the training problems", "gold": "the gold solutions of the training problems"}
+    text = origin.get(teaching.texts, f"the texts of {teaching.texts}")
+    read = (
+        f"The teacher read {text}, after each strategy's prompt (primed) and after the bare question, as the same "
+        "tokens. KL(primed || bare) is in nats per token; 0 means that priming changes nothing."
+    )
+    return [
+        read,
+        *(_sentence(each, options, tokenizer) for each in maps),
+    ]
+
+
+def summary(maps: Sequence[PrimingMap], smallest: float) -> dict[str, Any]:
+    """The table `priming_map_strategies`, for JSON."""
+    return {"strategies": clean([strategy_row(each, smallest) for each in maps if each.responses])}
+
+
+def _sentence(mapped: PrimingMap, options: PrimingMapOptions, tokenizer: Any) -> str:
+    if not mapped.responses:
+        return f"{mapped.strategy}: no response contains tokens."
+    row = strategy_row(mapped, options.smallest_effect)
+    read = f"{counted(row['problems'], 'response')} ({row['tokens']:,} tokens)"
+    if mapped.alike:
+        why = "the teacher reads the bare question" if mapped.unprimed else "its prompts make no difference"
+        return f"{mapped.strategy}: KL is exactly 0 at every token of {read}, because {why}."
+    parts = [found for part in PARTS if (found := mean_row(mapped, "part", part))]
+    largest = max(parts, key=lambda part: float(part["share"]))
+    share = f"{row['top_share']:.0%}"
+    if math.isfinite(row["top_share_low"]):
+        share += f" ({row['top_share_low']:.0%} to {row['top_share_high']:.0%})"
+    return (
+        f"{mapped.strategy}: KL is {_value(row)} over {read}. {_outcome(row, options.smallest_effect)} "
+        f"{share} of it is in a tenth of the tokens, and {largest['share']:.0%} in {PHRASES[largest['cell']]}. "
+        f"{_unchanged(row, options.smallest_effect)} {_largest(mapped, tokenizer)}"
+    )
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    interval = f"{row['low']:.3g} to {row['high']:.3g}" if math.isfinite(row["low"]) else "no interval"
+    return f"{row['value']:.3g} nats per token ({interval})"
+
+
+def _outcome(row: Mapping[str, Any], smallest: float) -> str:
+    limit = f"{smallest:g} nats"
+    if row["problems"] < FEWEST_PROBLEMS:
+        return f"These are too few responses to tell whether it exceeds {limit}."
+    if row["low"] >= smallest:
+        return f"This is at least {limit}."
+    if row["high"] < smallest:
+        return f"This is less than {limit}: priming says next to nothing."
+    return f"That it is {limit} or more is not shown."
+
+
+def _unchanged(row: Mapping[str, Any], smallest: float) -> str:
+    of = counted(row["problems"], "response")
+    return (
+        f"In {row['unchanged']} of {of}, it is below {smallest:g} nats per token; in {row['same_greedy']}, the most "
+        "likely token is the same throughout."
+    )
+
+
+def _largest(mapped: PrimingMap, tokenizer: Any) -> str:
+    top = next(top_rows(mapped, tokenizer))
+    before = f"after {top['before'][-_QUOTED:]!r}" if top["before"] else "at the start"
+    return (
+        f"The largest change, {top['kl']:.3g} nats, is in problem {top['problem']!r} {before}: the most likely token "
+        f"is {top['primed_token']!r} if primed and {top['bare_token']!r} if not."
+    )

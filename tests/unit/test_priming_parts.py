@@ -1,0 +1,109 @@
+"""Parts of responses, from token ids of real tokenisations, and shares of the largest tokens."""
+
+import numpy as np
+import pytest
+
+from kdprobe.probing.priming.measured import PrimingMap, ReadResponse, position_name
+from kdprobe.probing.priming.parts import PARTS, POSITIONS, parts_of, pieces
+from kdprobe.probing.priming.reading import TokenChanges
+
+
+class Characters:
+    """A tokenizer with a token per character; 0 ends the turn. Like many, it drops a leading space when it decodes."""
+
+    def decode(self, ids, clean_up_tokenization_spaces=False):
+        return "".join("<end>" if id_ == 0 else chr(id_) for id_ in ids).removeprefix(" ")
+
+
+def read_parts(text):
+    return parts_of(Characters(), [*map(ord, text), 0], {0})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("2 + 40 = 42.\n#### 42", "#### 42"),
+        ("2 + 40 = 42. The answer is 42.", "42"),
+        ("So $\\boxed{42}$", "42"),
+        ("2 + 40 = 42", "42"),
+        ("I cannot say.", ""),
+    ],
+)
+def test_the_final_answer_is_what_the_extractor_reads(text, answer):
+    parts = read_parts(text)
+    assert parts[-1] == "end_of_turn"
+    assert (
+        "".join(character for character, part in zip(text, parts[:-1], strict=True) if part == "final_answer") == answer
+    )
+    # The last one, not an equal number before it.
+    if answer:
+        assert parts[text.rindex(answer)] == "final_answer"
+
+
+def test_other_tokens_are_words_numbers_or_symbols():
+    parts = read_parts("So 2+3 = 5\n#### 5")
+    assert "".join(part[0] for part in parts) == "wwsnsnsssns" + "ffffff" + "e"
+
+
+def test_a_response_that_was_cut_off_has_no_end():
+    assert parts_of(Characters(), list(map(ord, "is 1")), {0}) == ["words", "words", "symbols", "final_answer"]
+    assert parts_of(Characters(), [], {0}) == []
+
+
+def test_pieces_join_to_the_text():
+    text = " a  b c"
+    assert "".join(pieces(Characters(), list(map(ord, text)))) == text.removeprefix(" ")
+
+
+def mapped(*rows):
+    """A map of responses with these divergences."""
+    responses = [
+        ReadResponse(
+            f"p{index}",
+            tuple(range(len(kl))),
+            np.array(["words"] * len(kl)),
+            TokenChanges(np.array(kl, dtype=float), np.zeros((len(kl), 2)), np.zeros((len(kl), 2), dtype=int)),
+        )
+        for index, kl in enumerate(rows)
+    ]
+    return PrimingMap("teacher", False, responses)
+
+
+def test_one_token_that_carries_everything():
+    share, interval = mapped(*[[0, 0, 5, 0, 0, 0, 0, 0, 0, 0]] * 10).top_share
+    assert share == pytest.approx(1)
+    assert (interval.low, interval.high) == pytest.approx((1, 1))
+
+
+def test_equal_tokens_share_equally():
+    assert mapped([1] * 7, [1] * 6).top_share[0] == pytest.approx(0.1)
+
+
+def test_a_fraction_of_a_token_counts_in_proportion():
+    # A tenth of 15 tokens is one and a half.
+    assert mapped([4, 2, *[1] * 13]).top_share[0] == pytest.approx((4 + 1) / 19)
+
+
+def test_the_share_in_resamples_is_that_of_the_repeated_responses():
+    from kdprobe.probing.priming.measured import _top_shares
+
+    random = np.random.default_rng(0)
+    kl, counts = random.exponential(size=12), np.array([0, 1, 2, 3] * 3)
+    order = np.argsort(-kl)
+    repeated = np.sort(np.repeat(kl, counts))[::-1]
+    cumulative = np.interp(0.1 * len(repeated), np.arange(len(repeated) + 1), np.append(0, repeated.cumsum()))
+    found = _top_shares(kl[order], counts[order][None].astype(float))
+    assert found == pytest.approx([cumulative / repeated.sum()])
+
+
+def test_every_token_is_in_one_range_of_positions():
+    response = mapped(list(range(1, 301))).responses[0]
+    counts = [int(response.within(position_name(*span)).sum()) for span in POSITIONS]
+    assert counts == [1, 3, 12, 48, 192, 44]
+    assert sum(int(response.within(part).sum()) for part in PARTS) == 300
+
+
+def test_nothing_has_no_share():
+    share, interval = mapped([0.0, 0.0]).top_share
+    assert np.isnan(share)
+    assert not interval.known
