@@ -479,6 +479,29 @@ def test_problem_sources(source, sentence):
         check_problem_source(host_of(ProblemSourceSpec, source), "it")
 
 
+@pytest.mark.parametrize(
+    ("counterfactuals", "sentence"),
+    [
+        (lambda problem: [], "has no counterfactuals of its first transfer problems"),
+        (lambda problem: [made(1, "x", value=problem.value)], "'transfer-0' has the problem's own gold value"),
+        (lambda problem: [made(1, "x", value="five")], "the gold value 'five' .* is not a number"),
+        (lambda problem: ["5"], "is of type str, not Problem"),
+        (
+            lambda problem: [made(1, "x", value="5", question="What is test 0?")],
+            "is also test problem 'test-0'; it must not come from another split",
+        ),
+        (lambda problem: [made(next(ORDER), "x", value="5")], "is different the second time"),
+    ],
+    ids=["none", "same-value", "words", "text", "other-split", "changing"],
+)
+def test_counterfactuals_of_problem_sources(counterfactuals, sentence):
+    def source(split):
+        return [made(i, split) for i in range(2)]
+
+    with pytest.raises(ContractError, match=sentence):
+        check_problem_source(host_of(ProblemSourceSpec, source, counterfactuals=lambda _options: counterfactuals), "it")
+
+
 class Reader:
     """A scripted extractor."""
 

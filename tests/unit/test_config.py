@@ -57,7 +57,7 @@ def test_full_reads_enough_random_updates_for_a_test(host):
     assert control(load_experiment(None, host, full=True)) == 19
 
     def full(*analyses):
-        return check(in_full({**DATA, "probe": {"analyses": [*analyses]}}), host, "mine.toml")
+        return check(in_full({**DATA, "probe": {"analyses": [*analyses]}}, host), host, "mine.toml")
 
     assert control(full("heads")) == 19
     assert control(full()) == 19
@@ -67,17 +67,27 @@ def test_full_reads_enough_random_updates_for_a_test(host):
     assert control(full({"name": "heads", "options": {"control": 4}})) == 4
 
 
+def test_full_contrasts_problems_only_if_their_source_offers_counterfactuals(host):
+    def analyses(**problems):
+        experiment = check(in_full({**DATA, "problems": {**DATA["problems"], **problems}}, host), host, "mine.toml")
+        return {analysis.name for analysis in experiment.probe.analyses}
+
+    assert set(ALL_ANALYSES) - analyses() == {"contrast"}
+    assert analyses(source="gsm-symbolic", options={"templates": [6]}) == set(ALL_ANALYSES)
+
+
 def test_full_keeps_what_a_config_has(host):
-    experiment = check(in_full({**DATA, "strategies": ["teacher"], "seeds": [5, 1]}), host, "mine.toml")
+    experiment = check(in_full({**DATA, "strategies": ["teacher"], "seeds": [5, 1]}, host), host, "mine.toml")
     assert [strategy.name for strategy in experiment.strategies] == ["teacher", "none", "ground-truth", "confidence"]
     assert experiment.seeds == [5, 1, 0]
     own = [{"name": "arc_easy", "role": "retention"}]
     assert [
-        task.name for task in check(in_full({**DATA, "evaluation": {"tasks": own}}), host, "").evaluation.benchmarks
+        task.name
+        for task in check(in_full({**DATA, "evaluation": {"tasks": own}}, host), host, "").evaluation.benchmarks
     ] == ["arc_easy"]
     # Nothing to measure retention against.
-    assert not check(in_full({**DATA, "controls": {"untrained": False}}), host, "").evaluation.benchmarks
-    several = check(in_full({**DATA, "seeds": [7, 8, 9, 10]}), host, "mine.toml")
+    assert not check(in_full({**DATA, "controls": {"untrained": False}}, host), host, "").evaluation.benchmarks
+    several = check(in_full({**DATA, "seeds": [7, 8, 9, 10]}, host), host, "mine.toml")
     assert several.seeds == [7, 8, 9, 10]
 
 

@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.draw import draw
 from kdprobe.problems.problem import Problem
-from kdprobe.problems.sources import gsm_symbolic, jsonl
+from kdprobe.problems.sources import gsm_symbolic, jsonl, other_numbers
 
 GOOD = {"question": "How many?", "answer": "3 + 4 = <<3+4=7>>7\n#### 7"}
 
@@ -121,3 +123,35 @@ def test_symbolic_refuses_unknown_and_doubled_templates(templates):
 def test_draw_refuses_a_question_that_is_asked_twice_in_one_split():
     with pytest.raises(KdprobeError, match=r"The test problems .* ask the same question"):
         draw(source("ab", ["How many?", "how  many"]), transfer=2, test=2)
+
+
+@pytest.mark.parametrize("split", ["transfer", "test"])
+def test_counterfactuals_have_the_same_words_and_other_numbers(split):
+    pytest.importorskip("reasoning_gym")
+    options = gsm_symbolic.GsmSymbolicOptions(templates=[6, 26, 31, 43, 7], seed=3)
+    counterfactuals, problems = other_numbers.build(options), gsm_symbolic.build(options)(split)
+    for problem in islice(problems, 20):
+        others = list(islice(counterfactuals(problem), 4))
+        assert len(others) == len({other.question for other in others}) == len({other.id for other in others}) > 1
+        for other in others:
+            assert re.split(r"[\d.,]+", other.question) == re.split(r"[\d.,]+", problem.question)
+            assert re.split(r"[\d.,]+", other.solution) == re.split(r"[\d.,]+", problem.solution)
+            assert re.findall(r"\d+", other.question) != re.findall(r"\d+", problem.question)
+            assert other.value != problem.value
+            assert gsm_symbolic.split_of(other.question) == split
+            assert other.group == problem.group
+        assert list(islice(counterfactuals(problem), 4)) == others
+        assert list(islice(other_numbers.build(options)(problem), 4)) == others
+
+
+def test_a_problem_from_elsewhere_has_no_counterfactuals():
+    pytest.importorskip("reasoning_gym")
+    options = gsm_symbolic.GsmSymbolicOptions(templates=[6, 43])
+    counterfactuals = other_numbers.build(options)
+    (problem,) = islice(gsm_symbolic.build(options)("test"), 1)
+    for stranger in (
+        replace(problem, id="mine"),
+        replace(problem, id="test-7-1"),
+        replace(problem, question="There are 2 dogs. How many dogs are there?"),
+    ):
+        assert list(counterfactuals(stranger)) == []

@@ -119,12 +119,14 @@ def probe(
             from kdprobe.problems.draw import first_problems
             from kdprobe.students.resolve import resolve_students
 
+            source = problem_source(host, problems, given)
             context = AnalysisContext(
                 students=resolve_students(model, adapters, against, conversation),
-                problems=first_problems(problem_source(host, problems, given).source, limit),
+                problems=first_problems(source.source, limit),
                 batch_size=batch_size,
                 head_metrics=head_metrics_of(host),
                 template_of=template_of,
+                counterfactuals=source.counterfactuals,
             )
         # Recorded before the analyses run, so that the students loaded later are the ones examined.
         students = ProbedStudents(context.students, context.problems, template_of)

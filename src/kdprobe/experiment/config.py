@@ -25,9 +25,11 @@ EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 ALL_ANALYSES = [
     *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
-    *("priming_map", "priming_gain", "geometry", "ablation", "patching", "attribution"),
+    *("priming_map", "priming_gain", "contrast", "geometry", "ablation", "patching", "attribution"),
 ]
 """kdprobe's own analyses that need no further package."""
+CONTRASTING = frozenset({"contrast"})
+"""Those that need a problem source with counterfactuals."""
 ALL_TASKS = [{"name": RETENTION_TASK, "role": "retention", "margin": 0.05}]
 """What `--full` asks of students besides the deciding task, if the config has no retention task of its own."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

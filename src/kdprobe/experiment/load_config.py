@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.arm_names import resolved, student_name
-from kdprobe.experiment.config import ALL_ANALYSES, ALL_STRATEGIES, ALL_TASKS, EMBEDDED, Experiment
+from kdprobe.experiment.config import ALL_ANALYSES, ALL_STRATEGIES, ALL_TASKS, CONTRASTING, EMBEDDED, Experiment
 from kdprobe.experiment.config_checks import (
     GOLD,
     OWN,
@@ -48,18 +48,24 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
         ConfigError: Lists all the errors.
     """
     data, source, folder = read_config(path)
-    return experiment_of(in_full(data) if full else data, host, source, folder=folder)
+    return experiment_of(in_full(data, host) if full else data, host, source, folder=folder)
 
 
-def in_full(data: dict[str, Any]) -> dict[str, Any]:
-    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses in full."""
+def in_full(data: dict[str, Any], host: Host) -> dict[str, Any]:
+    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses in full.
+
+    Args:
+        data: The config.
+        host: The plugins; analyses that need counterfactuals are added only if the problem source offers them.
+    """
     seeds = data.get("seeds", [0])
     if isinstance(seeds, list):
         unused = (seed for seed in range(len(seeds) + _SEEDS) if seed not in seeds)
         seeds = [*seeds, *islice(unused, max(0, _SEEDS - len(seeds)))]
     probe = data.get("probe", {})
     if isinstance(probe, dict):
-        analyses = with_missing(probe.get("analyses", []), ALL_ANALYSES)
+        possible = [name for name in ALL_ANALYSES if name not in CONTRASTING or _contrasts(data, host)]
+        analyses = with_missing(probe.get("analyses", []), possible)
         probe = {**probe, "analyses": with_control(analyses)}
     evaluation, controls = data.get("evaluation", {}), data.get("controls", {})
     # Retention is measured against the untrained student.
@@ -73,6 +79,15 @@ def in_full(data: dict[str, Any]) -> dict[str, Any]:
         "evaluation": evaluation,
         "probe": probe,
     }
+
+
+def _contrasts(data: dict[str, Any], host: Host) -> bool:
+    """Whether a config's problem source is known and offers counterfactuals."""
+    problems = data.get("problems")
+    source = problems.get("source") if isinstance(problems, dict) else None
+    if source not in host.unique_names("problem-sources"):
+        return False
+    return getattr(host.get("problem-sources", source).spec, "counterfactuals", None) is not None
 
 
 def with_retention(tasks: Any) -> Any:

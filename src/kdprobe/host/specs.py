@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -112,12 +112,17 @@ class ProblemSourceSpec(Spec):
             examples from all problems of a finite source.
         dataset: The id on the Hub of the data set that the problems are from, such as `openai/gsm8k`, for model cards;
             `None` if they are from none.
+        counterfactuals: Takes the validated options and returns `(problem) -> iterable of Problem`: problems of the
+            same form with another gold value, such as the same text with other numbers, for analyses that contrast the
+            two. The first whose tokens align with the problem's is used, so numbers should vary in length. They must
+            not come from another split. `None` if the source has none.
     """
 
     kind: ClassVar[str] = "problem-sources"
 
     finite: bool = False
     dataset: str | None = None
+    counterfactuals: Callable[[Any], Callable[[Any], Iterable[Any]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

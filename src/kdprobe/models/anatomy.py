@@ -11,6 +11,8 @@ from kdprobe.errors import KdprobeError
 
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 """Names that architectures use for the attention module of a layer."""
+_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
+"""Names of the MLP, or of the last of its parts."""
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
 
 
@@ -63,6 +65,12 @@ def anatomy(model: Any) -> Anatomy:
 def decoder_layers(model: Any) -> list[nn.Module]:
     """The layers of a decoder, of any kind; empty if they are not found."""
     return list(next(iter(_stacks(model)), []))
+
+
+def mlp_modules(model: Any) -> list[nn.Module]:
+    """The modules whose outputs are those of the layers' MLPs, before any norm; empty if they are not found."""
+    modules = [_child(layer, _MLP) for layer in decoder_layers(model)]
+    return [module for module in modules if module is not None] if all(modules) else []
 
 
 def _stacks(model: Any) -> list[nn.ModuleList]:

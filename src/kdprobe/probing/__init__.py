@@ -8,6 +8,10 @@ from kdprobe.probing.labels import head_label
 from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 
 if TYPE_CHECKING:
+    from kdprobe.probing.contrast.pairs import ContrastPair, contrast_pair
+    from kdprobe.probing.contrast.patched import Effects, patched_effects
+    from kdprobe.probing.contrast.reading import ContrastReader, contrast_reader
+    from kdprobe.probing.contrast.sites import Site
     from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
     from kdprobe.probing.interventions.exact_effects import exact_effects
     from kdprobe.probing.interventions.forward import HeadOutputs, InMemory, Reader, head_outputs, reader
@@ -19,6 +23,10 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "kdprobe.probing.contrast.pairs": ["ContrastPair", "contrast_pair"],
+            "kdprobe.probing.contrast.patched": ["Effects", "patched_effects"],
+            "kdprobe.probing.contrast.reading": ["ContrastReader", "contrast_reader"],
+            "kdprobe.probing.contrast.sites": ["Site"],
             "kdprobe.probing.figures": ["FROM_WEIGHTS", "change_maps", "head_map"],
             "kdprobe.probing.interventions.exact_effects": ["exact_effects"],
             "kdprobe.probing.interventions.forward": ["HeadOutputs", "InMemory", "Reader", "head_outputs", "reader"],
@@ -34,7 +42,10 @@ __all__ = [
     "Analysis",
     "AnalysisContext",
     "AnalysisResult",
+    "ContrastPair",
+    "ContrastReader",
     "Donor",
+    "Effects",
     "Figure",
     "HeadMetric",
     "HeadOutputs",
@@ -44,9 +55,12 @@ __all__ = [
     "PatternView",
     "Priming",
     "Reader",
+    "Site",
     "Teaching",
     "ablated",
     "change_maps",
+    "contrast_pair",
+    "contrast_reader",
     "exact_effects",
     "head_label",
     "head_map",
@@ -54,5 +68,6 @@ __all__ = [
     "head_outputs",
     "measure",
     "patched",
+    "patched_effects",
     "reader",
 ]

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from kdprobe.probing.metrics.metric import HeadMetric
     from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.probing.priming.teaching import Teaching
+    from kdprobe.problems.counterfactuals import Counterfactuals
     from kdprobe.students.bridges import Bridges
     from kdprobe.students.sequence import ProblemSequence
 
-Need = Literal["patterns", "students", "problems", "scores", "teaching"]
-"""What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation, or what
-the teacher read and wrote."""
+Need = Literal["patterns", "students", "problems", "scores", "teaching", "counterfactuals"]
+"""What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation, what the
+teacher read and wrote, or a problem source that offers counterfactuals."""
 
 _CHECKED = 2
 """Number of sequences in the self-check: two, so that one of them is padded."""
@@ -47,6 +48,7 @@ class AnalysisContext:
         template_of: The student whose chat template renders the problems for all; by default the first.
         teaching: What the teacher of an experiment read and wrote. An analysis that needs nothing else runs before
             training, and has no students.
+        counterfactuals: Yields problems of the same form with another gold value; `None` if the source offers none.
     """
 
     students: Sequence[Student] = ()
@@ -59,6 +61,7 @@ class AnalysisContext:
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     template_of: str | None = None
     teaching: Teaching | None = field(default=None, compare=False, repr=False)
+    counterfactuals: Counterfactuals | None = None
 
     @property
     def sequences(self) -> list[ProblemSequence]:
@@ -101,6 +104,7 @@ class AnalysisContext:
             "problems": bool(self.problems),
             "scores": bool(self.records),
             "teaching": self.teaching is not None,
+            "counterfactuals": self.counterfactuals is not None,
         }
         return frozenset(need for need, present in available.items() if present)
 
@@ -162,6 +166,7 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
         available = " and ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
             f"The analysis {name!r} needs {' and '.join(missing)}; the context has {available}.",
-            "Scores and teaching come from an experiment, students from a model, patterns from files or students.",
+            "Scores and teaching come from an experiment, students from a model, patterns from files or students, and "
+            "counterfactuals from a problem source that offers them, such as gsm-symbolic.",
         )
     return analysis.run(context)

@@ -10,6 +10,7 @@ from kdprobe.probing.options import (
     AssociationOptions,
     AttentionOptions,
     ConfidenceOptions,
+    ContrastOptions,
     DivergenceOptions,
     DriftOptions,
     HeadsOptions,
@@ -22,6 +23,7 @@ from kdprobe.probing.options import (
 _PATTERNS: frozenset[Need] = frozenset({"patterns"})
 _READING: frozenset[Need] = frozenset({"students", "problems"})
 _SCORED: frozenset[Need] = frozenset({"students", "problems", "scores"})
+_CONTRASTING: frozenset[Need] = frozenset({"counterfactuals"})
 _TEACHING: frozenset[Need] = frozenset({"teaching"})
 BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
     ("heads", "attention.heads", _PATTERNS, HeadsOptions, "All head metrics with intervals, and which heads moved"),
@@ -81,6 +83,13 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         _SCORED | _TEACHING,
         PrimingGainOptions,
         "Does what priming changes in the teacher predict what it changes in the student? Needs an experiment",
+    ),
+    (
+        "contrast",
+        "contrast.analysis",
+        _READING | _CONTRASTING,
+        ContrastOptions,
+        "Where a student computes the answer, by patching from the same problem with other numbers",
     ),
     (
         "geometry",

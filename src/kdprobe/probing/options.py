@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -91,6 +93,29 @@ class OutputDivergenceOptions(BaseModel):
         ge=0,
         description="Threshold in nats: two students part at the first token where their Jensen-Shannon divergence "
         "exceeds it; by default, at the first where their greedy next tokens differ.",
+    )
+
+
+class ContrastOptions(BaseModel):
+    """Options of `contrast`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problems: int = Field(
+        default=8, ge=1, description="Number of pairs, from the first problems that have an aligned counterfactual."
+    )
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")
+    reads: Literal["steps", "answer"] = Field(
+        default="steps",
+        description="What precedes the answer: the steps of the gold solution, each run with its own, or nothing but "
+        "the form of an answer right after the question.",
+    )
+    layers: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        default=8, description="Number of layers to patch, evenly spaced from the first to the last, or `all`."
+    )
+    heads: Literal["none", "all_positions", "by_position"] = Field(
+        default="all_positions",
+        description="Patch the heads of these layers: not at all, at all positions together, or also by position.",
     )
 
 

@@ -32,7 +32,7 @@ _FORMATS = {
 _SAMPLING = frozenset(
     {
         *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
-        *("ablation", "patching", "attribution"),
+        *("contrast", "ablation", "patching", "attribution"),
     }
 )
 """The analyses whose intervals or tests treat problems as a sample."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import ExtractorSpec, ProblemSourceSpec
 from kdprobe.problems import extractors
-from kdprobe.problems.sources import gsm8k, gsm_symbolic, jsonl
+from kdprobe.problems.sources import gsm8k, gsm_symbolic, jsonl, other_numbers
 
 
 @hookimpl
@@ -33,6 +33,7 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
         summary="Procedural problems from templates, offline",
         build=gsm_symbolic.build,
         options=gsm_symbolic.GsmSymbolicOptions,
+        counterfactuals=other_numbers.build,
     )
 
 

@@ -21,6 +21,7 @@ from kdprobe.strategies.prompt_pair import bare
 
 _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 _SOLUTION_NUMBER = re.compile(r"\d{1,40}(?:,\d{3}){0,12}(?:\.\d{1,40})?")
+_OPERATOR = re.compile(r"(?<=[\d\s%)$€£])[-+*/=\u00d7\u00f7\u2212](?=[\s\d.($€£])|(?<=\s)x(?=\s)")
 _AFTER_EQUALS = re.compile(r"=\s{0,3}[-\u2212]?\s?[$€£]?\Z")
 
 
@@ -40,6 +41,8 @@ class ProblemSequence:
         group: The problem's template or family, or `None`.
         step_numbers: Positions of the tokens of numbers in the solution before its last line.
         final_answer: Positions of the tokens of its last line, `#### value`.
+        operators: Positions of the tokens of arithmetic operators and equals signs in the solution before its last
+            line.
     """
 
     id: str
@@ -52,6 +55,7 @@ class ProblemSequence:
     group: str | None = None
     step_numbers: tuple[int, ...] = ()
     final_answer: tuple[int, ...] = ()
+    operators: tuple[int, ...] = ()
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -85,12 +89,13 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
     text, mark = turn.lead + problem.plain_solution, len(turn.lead) + problem.plain_solution.rindex(GOLD_MARK)
     span = [len(turn.lead) + character for character in value_span(problem.plain_solution, problem.value)]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    value, final_answer, step_numbers = (
+    value, final_answer, step_numbers, operators = (
         tuple(len(prompt) + token for token in _tokens(encoded["offset_mapping"], spans))
         for spans in (
             [(span[0], span[1])],
             [(mark, len(text))],
             [number.span() for number in _NUMBER.finditer(text, len(turn.lead), mark)],
+            [operator.span() for operator in _OPERATOR.finditer(text, len(turn.lead), mark)],
         )
     )
     # Text that the template writes before an answer belongs to the prompt.
@@ -109,6 +114,7 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
         group=problem.group,
         step_numbers=step_numbers,
         final_answer=final_answer,
+        operators=operators,
     )
 
 

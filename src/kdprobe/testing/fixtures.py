@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kdprobe.testing.word_problems import some_problems
+from kdprobe.testing.word_problems import other_numbers, some_problems
 
 if TYPE_CHECKING:
     from kdprobe.distill.distiller import TrainContext
@@ -132,7 +132,8 @@ def analysis_context(  # noqa: PLR0917 - pytest passes them by name
 ) -> AnalysisContext:
     """An analysis's context: the untrained tiny model and one with a random adapter, problems, scores and teaching.
 
-    In the teaching, the students' names are those of two strategies: one unprimed, one primed.
+    The problems have counterfactuals. In the teaching, the students' names are those of two strategies: one unprimed,
+    one primed.
     """
     from kdprobe.host.candidates import builtin_candidates
     from kdprobe.host.discovery import discover
@@ -152,6 +153,7 @@ def analysis_context(  # noqa: PLR0917 - pytest passes them by name
         records={student.name: _records(problems, index) for index, student in enumerate(students)},
         head_metrics=head_metrics_of(built_ins),
         teaching=_teaching(tiny_teacher(), tiny_record, problems, conversations),
+        counterfactuals=other_numbers,
     )
 
 

@@ -7,10 +7,14 @@ from itertools import islice
 from typing import Any, get_args
 
 from kdprobe.host.registry import Host
+from kdprobe.problems.counterfactuals import Counterfactuals, counterfactuals_of
 from kdprobe.problems.draw import Source, normalised
 from kdprobe.problems.gold import gold_value
 from kdprobe.problems.problem import Problem, Split
 from kdprobe.testing.contract import require
+
+_CONTRASTED, _COUNTERFACTUALS = 10, 5
+"""Problems of each split whose counterfactuals are checked, and how many of each."""
 
 
 def check_problem_source(
@@ -21,7 +25,7 @@ def check_problem_source(
     count: int = 50,
     splits: Sequence[Split] = ("transfer", "test"),
 ) -> None:
-    """Draws the first problems of each split, twice.
+    """Draws the first problems of each split, twice; and, if the source offers them, counterfactuals of the first ones.
 
     Args:
         host: The host that provides it.
@@ -32,12 +36,14 @@ def check_problem_source(
 
     Raises:
         ContractError: An id or question occurs twice, a gold value is not a number, a question is in two splits, or the
-            source yields different problems the second time.
+            source yields different problems the second time; or no problem of a split has a counterfactual, or one has
+            the problem's own gold value, is in another split, or differs the second time.
     """
     source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
     require(not unknown, f"Unknown split {sorted(unknown)}. Available splits: {', '.join(get_args(Split))}.")
     locations: dict[str, str] = {}
+    drawn: dict[Split, list[Problem]] = {}
     for split in splits:
         problems = _taken(source, split, count, name)
         require(problems, f"The problem source {name!r} has no {split} problems.")
@@ -45,6 +51,7 @@ def check_problem_source(
             _taken(source, split, count, name) == problems,
             f"The problem source {name!r} yields different {split} problems the second time; it must be deterministic.",
         )
+        drawn[split] = problems
         _check_ids(problems, split, name)
         for problem in problems:
             _check_value(problem, name)
@@ -53,6 +60,9 @@ def check_problem_source(
                 location == f"{split} problem {problem.id!r}",
                 f"The problem source {name!r} repeats the question of {split} problem {problem.id!r} as {location}.",
             )
+    validated = host.options("problem-sources", name, options or {})
+    if (counterfactuals := counterfactuals_of(host, name, validated)) is not None:
+        _check_counterfactuals(counterfactuals, drawn, locations, name)
 
 
 def _taken(source: Source, split: Split, count: int, name: str) -> list[Problem]:
@@ -64,6 +74,32 @@ def _taken(source: Source, split: Split, count: int, name: str) -> list[Problem]
         )
         require(problem.question.strip(), f"The problem source {name!r}: problem {problem.id!r} has no question.")
     return problems
+
+
+def _check_counterfactuals(
+    counterfactuals: Counterfactuals, drawn: dict[Split, list[Problem]], locations: dict[str, str], name: str
+) -> None:
+    for split, problems in drawn.items():
+        offered = 0
+        for problem in problems[:_CONTRASTED]:
+            others = list(islice(counterfactuals(problem), _COUNTERFACTUALS))
+            subject = f"The problem source {name!r}: a counterfactual of {split} problem {problem.id!r}"
+            for other in others:
+                require(isinstance(other, Problem), f"{subject} is of type {type(other).__name__}, not Problem.")
+                _check_value(other, name)
+                require(
+                    gold_value(other.value) != gold_value(problem.value), f"{subject} has the problem's own gold value."
+                )
+                location = locations.get(normalised(other.question), split)
+                require(
+                    location.startswith(split), f"{subject} is also {location}; it must not come from another split."
+                )
+            require(
+                list(islice(counterfactuals(problem), _COUNTERFACTUALS)) == others,
+                f"{subject} is different the second time; they must be deterministic.",
+            )
+            offered += bool(others)
+        require(offered, f"The problem source {name!r} has no counterfactuals of its first {split} problems.")
 
 
 def _check_ids(problems: list[Problem], split: Split, name: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from kdprobe.problems.problem import Problem
 
 
@@ -25,6 +28,19 @@ def problem_rows(first: int, count: int) -> list[dict[str, str]]:
 def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
     """Returns the problems of `problem_rows` as `Problem` records with the ids `p0`, `p1` and so on."""
     return [Problem.from_gsm8k(f"p{index}", row) for index, row in enumerate(problem_rows(first, count))]
+
+
+def other_numbers(problem: Problem) -> Iterator[Problem]:
+    """Counterfactuals of the problems above: the same text with other numbers."""
+    for index, row in enumerate(problem_rows(0, 300)):
+        other = Problem.from_gsm8k(f"{problem.id}-{index}", row)
+        if other.value != problem.value and _words(other) == _words(problem):
+            yield other
+
+
+def _words(problem: Problem) -> list[str]:
+    """What precedes, separates and follows the numbers of the question and its solution."""
+    return re.split(r"\d+", problem.question + problem.plain_solution)
 
 
 def telling_problems(count: int = 4) -> list[Problem]:

@@ -56,7 +56,7 @@ def experiment_from(
     else:
         raise UsageError(f"The config is {with_article(type(config))}.", "Pass a TOML file, or its content as a dict.")
     if full:
-        data = in_full(data)
+        data = in_full(data, host)
     if strategies:
         data = {**data, "strategies": with_missing(data.get("strategies", []), strategies)}
     if analyses:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kdprobe.host.registry import Host
     from kdprobe.models.conversation import Conversation
+    from kdprobe.problems.counterfactuals import Counterfactuals
     from kdprobe.problems.draw import Source
     from kdprobe.problems.problem import Problem, Split
 
@@ -37,12 +38,14 @@ class ProblemSource:
         source: Returns the problems of a split.
         finite: Whether the number of problems is finite.
         dataset: The id on the Hub of its data set, if it is known.
+        counterfactuals: Yields counterfactuals of a problem, if the source offers them.
     """
 
     name: str
     source: Source
     finite: bool
     dataset: str | None = None
+    counterfactuals: Counterfactuals | None = None
 
 
 def checked_options(options: Options | None) -> dict[str, dict[str, Any]]:
@@ -138,6 +141,8 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
     Raises:
         UsageError: There is no such source, or its options have errors.
     """
+    from kdprobe.problems.counterfactuals import counterfactuals_of
+
     if isinstance(problems, str | os.PathLike):
         name = os.fspath(problems)
         if Path(name).suffix != ".jsonl":
@@ -149,7 +154,9 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
                 )
             spec = host.get("problem-sources", name).spec
             finite, dataset = getattr(spec, "finite", False), getattr(spec, "dataset", None)
-            return ProblemSource(name, create(host, "problem-sources", name, options), finite, dataset)
+            validated = validated_options(host, "problem-sources", name, options)
+            source = host.build("problem-sources", name, validated)
+            return ProblemSource(name, source, finite, dataset, counterfactuals_of(host, name, validated))
         from kdprobe.problems.sources.jsonl import read
 
         return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A single problem file"), finite=True)

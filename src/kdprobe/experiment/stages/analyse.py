@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kdprobe.errors import KdprobeError, NonFiniteError
+from kdprobe.errors import KdprobeError, NonFiniteError, UsageError
 from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
 from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
@@ -17,6 +17,7 @@ from kdprobe.experiment.stages.lessons import Lessons
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
+from kdprobe.problems.counterfactuals import Counterfactuals, counterfactuals_of
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
 
@@ -57,6 +58,7 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
     needs = host.build("analyses", name, validated).needs
     # Checked here, not after hours of training.
     chosen([student for student, _, _ in arms], getattr(validated, "students", ()), name)
+    counterfactuals = _counterfactuals(context, name) if "counterfactuals" in needs else None
     taught, tested = TEACHING in needs, "problems" in needs
     # An analysis of the teacher alone needs no student, and one of both may read every problem that students answered.
     arms = () if needs == {TEACHING} else arms
@@ -66,6 +68,8 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
         "analysis": plugin_key(host, "analyses", name),
         "options": validated.model_dump(mode="json") if validated else {},
         "environment": environment("torch", "transformers", "peft", "transformer-lens"),
+        # They may depend on options that make no difference to the problems.
+        **({"counterfactuals": context.experiment.problems.options} if counterfactuals else {}),
     }
     if arms:
         metrics = {metric: plugin_key(host, "head-metrics", metric) for metric in host.names("head-metrics")}
@@ -121,6 +125,7 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
             teaching=lessons.teaching(folders, settings[TEACHING], tests=tested) if taught else None,
+            counterfactuals=counterfactuals,
         )
         told = [f"{name} is excluded: {sentence}" for name, sentence in lost.items()]
         try:
@@ -143,3 +148,19 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
     needed = (*trained.values(), *scored.values(), *transfers)
     units = len(problems) * len(arms) or len(context.problems.transfer) * len(transfers)
     return Stage("analyse", name, settings, needed, work, max(1, units))
+
+
+def _counterfactuals(context: StageContext, analysis: str) -> Counterfactuals:
+    """The counterfactuals of the experiment's problem source.
+
+    Raises:
+        UsageError: It offers none.
+    """
+    source, host = context.experiment.problems, context.host
+    found = counterfactuals_of(host, source.source, host.options("problem-sources", source.source, source.options))
+    if found is None:
+        raise UsageError(
+            f"The analysis {analysis!r} needs counterfactuals, and the problem source {source.source!r} offers none.",
+            "Remove the analysis, or use a source that offers them, such as gsm-symbolic.",
+        )
+    return found

@@ -82,8 +82,20 @@ def read_common_prefix(model: Any, sequences: Sequence[Sequence[int]]) -> Prefix
         of each token.
     """
     shared = separable(model.config.get_text_config(), common_prefix(sequences))
-    if len(shared) * (len(sequences) - 1) < _LEAST:
-        return None
+    return read_prefix(model, shared) if len(shared) * (len(sequences) - 1) >= _LEAST else None
+
+
+@torch.no_grad()
+def read_prefix(model: Any, shared: Sequence[int]) -> Prefix | None:
+    """Reads the beginning of a sequence, for passes over what follows.
+
+    Args:
+        model: As for `read_common_prefix`.
+        shared: Its token ids, at least one; no more than `separable` allows.
+
+    Returns:
+        The prefix, or `None` if the model does more than keep the keys and values of each token.
+    """
     ids = torch.tensor([list(shared)], device=model.device)
     cache = getattr(model(input_ids=ids, use_cache=True, logits_to_keep=1), "past_key_values", None)
     layers = getattr(cache, "layers", ())

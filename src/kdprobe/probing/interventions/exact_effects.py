@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
-from kdprobe.probing.interventions.forward import TARGETS, CleanRun, Reader, clean_run
+from kdprobe.probing.interventions.forward import TARGETS, CleanRun, Reader, Scores, clean_run
 from kdprobe.probing.interventions.replacement import Donor, written
 from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
@@ -79,7 +79,7 @@ def exact_effects(
 
 
 @contextmanager
-def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> Iterator[None]:
+def restarted(reading: Scores, run: CleanRun, layer: int, attended: Tensor) -> Iterator[None]:
     """While the block runs, the model starts in the middle of a layer.
 
     Args:
@@ -88,12 +88,12 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
         layer: Where to start.
         attended: What that layer's attention writes, `[copies, position, d_model]`.
     """
-    with started_at(reading, run, layer, len(attended)), _answers(reading.anatomy.attentions[layer], attended, run):
+    with started_at(reading, run, layer, len(attended)), answering(reading.anatomy.attentions[layer], attended, run):
         yield
 
 
 @contextmanager
-def started_at(reading: Reader, run: CleanRun, layer: int, copies: int) -> Iterator[None]:
+def started_at(reading: Scores, run: CleanRun, layer: int, copies: int) -> Iterator[None]:
     """While the block runs, the model starts at a layer: those below it return what that layer reads.
 
     Args:
@@ -102,10 +102,29 @@ def started_at(reading: Reader, run: CleanRun, layer: int, copies: int) -> Itera
         layer: Where to start.
         copies: How many copies of the sequence it reads.
     """
-    before = run.inputs[layer].expand(copies, -1, -1)
+    with started_with(reading, run, layer, run.inputs[layer].expand(copies, -1, -1)):
+        yield
+
+
+@contextmanager
+def started_with(reading: Scores, run: CleanRun, layer: int, stream: Tensor) -> Iterator[None]:
+    """While the block runs, the model starts at a layer, which reads this residual stream.
+
+    Args:
+        reading: The student.
+        run: A clean pass, for the form of what layers return.
+        layer: Where to start.
+        stream: What that layer reads, `[copies, position, d_model]`.
+    """
+
+    def enter(_module: Any, positional: Any, keyword: Any) -> Any:
+        return ((stream, *positional[1:]), keyword) if positional else ((), {**keyword, "hidden_states": stream})
+
     with ExitStack() as stack:
         for below in reading.anatomy.layers[:layer]:
-            stack.enter_context(_answers(below, before, run))
+            stack.enter_context(answering(below, stream, run))
+        first = reading.anatomy.layers[layer]
+        stack.callback(first.register_forward_pre_hook(enter, with_kwargs=True).remove)
         yield
 
 
@@ -140,7 +159,7 @@ def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) ->
 
 
 @contextmanager
-def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]:
+def answering(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]:
     """While the block runs, a module returns this output without computing anything."""
     output = (tensor, None) if module in run.bundled else tensor
 

@@ -92,12 +92,23 @@ def reader(student: InMemory) -> Iterator[Reader]:
         yield Reader(student, parts, matrix, torch.stack([parts.output_matrix(layer) for layer in range(len(parts))]))
 
 
+class Scores(Protocol):
+    """A student whose passes are scored, such as a `Reader`."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The location of its heads."""
+
+    def score(self, sequence: Any, copies: int = 1) -> Tensor:
+        """Reads copies of a sequence, which hooks make differ: `[copies, target]`."""
+
+
 @dataclass(frozen=True)
 class CleanRun:
     """A record of a clean pass over one sequence; lists have one entry per layer.
 
     Attributes:
-        log_p: Of the targets, `[target]`.
+        log_p: The score, such as the log-probability of the targets, `[target]`.
         inputs: The residual stream read by each layer, `[1, position, d_model]`.
         attended: The output of each attention module, `[1, position, d_model]`.
         z: The heads' outputs before W_O, `[position, head, head_dim]`.
@@ -111,7 +122,7 @@ class CleanRun:
     bundled: set[nn.Module]
 
 
-def clean_run(reading: Reader, sequence: ProblemSequence) -> CleanRun:
+def clean_run(reading: Scores, sequence: Any) -> CleanRun:
     """Reads a sequence and records what the layers did; under `torch.enable_grad()` including the graph."""
     inputs: list[Tensor] = []
     attended: list[Tensor] = []

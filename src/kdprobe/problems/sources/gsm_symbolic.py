@@ -21,6 +21,8 @@ from kdprobe.problems.problem import Problem, Split
 TEMPLATES = 100
 _SHARES: dict[Split, tuple[int, ...]] = {"teacher": (0, 1), "transfer": (2,), "test": (3,)}
 _MOST_MISSES = 2_000
+Draw = Callable[[Random, float], dict[str, Any]]
+"""One of reasoning-gym's templates: takes random numbers and a difficulty."""
 
 
 class GsmSymbolicOptions(BaseModel):
@@ -45,7 +47,7 @@ def build(options: GsmSymbolicOptions) -> Callable[[Split], Iterator[Problem]]:
     """An endless source that draws from the templates in turn."""
 
     def problems(split: Split) -> Iterator[Problem]:
-        generators = _generators()
+        generators = generators_of()
         # One stream per template and split, so that drawing more from one never changes another.
         streams = [_draws(generators[t], t, split, options.seed) for t in options.templates]
         while True:
@@ -61,9 +63,13 @@ def split_of(question: str) -> Split:
     return next(split for split, shares in _SHARES.items() if share in shares)
 
 
-def _draws(
-    generate: Callable[[Random, float], dict[str, Any]], template: int, split: Split, seed: int
-) -> Iterator[Problem]:
+def problem_of(drawn: dict[str, Any], id_: str, group: str | None) -> Problem:
+    """What a template drew, as a problem."""
+    row = {"question": drawn["question"], "answer": drawn["metadata"]["answer_cot"]}
+    return Problem.from_gsm8k(id_, row, group=group)
+
+
+def _draws(generate: Draw, template: int, split: Split, seed: int) -> Iterator[Problem]:
     random = Random(f"{seed}/{template}/{split}")  # noqa: S311 - not for secrets
     seen: set[str] = set()
     misses = 0
@@ -75,15 +81,19 @@ def _draws(
             continue
         seen.add(question)
         misses = 0
-        row = {"question": question, "answer": drawn["metadata"]["answer_cot"]}
-        yield Problem.from_gsm8k(f"{split}-{template}-{len(seen)}", row, group=f"template-{template}")
+        yield problem_of(drawn, f"{split}-{template}-{len(seen)}", f"template-{template}")
     raise KdprobeError(
         f"Template {template} has only {len(seen)} distinct problems for the {split} split.",
         "Request fewer problems, or list more templates.",
     )
 
 
-def _generators() -> dict[int, Callable[[Random, float], dict[str, Any]]]:
+def generators_of() -> dict[int, Draw]:
+    """All templates, by number.
+
+    Raises:
+        UsageError: reasoning-gym is not installed.
+    """
     try:
         from reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic import (
             GSMSymbolicDataset,
@@ -94,6 +104,6 @@ def _generators() -> dict[int, Callable[[Random, float], dict[str, Any]]]:
             "The problem source 'gsm-symbolic' needs the package reasoning-gym.",
             "Install it with: pip install 'kdprobe[embedded]'",
         ) from error
-    generators: dict[int, Callable[[Random, float], dict[str, Any]]]
+    generators: dict[int, Draw]
     generators = GSMSymbolicDataset(GSMSymbolicDatasetConfig(size=1, seed=0)).generators
     return generators

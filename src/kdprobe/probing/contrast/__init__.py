@@ -1,0 +1,1 @@
+"""Contrast pairs: activation patching between a problem and the same problem with other numbers."""

@@ -1,0 +1,178 @@
+"""What a pair is, which layers are patched, and the error rate of the test of differences."""
+
+import numpy as np
+import pytest
+
+from kdprobe.probing.contrast.measured import ContrastedStudent, Group, shown, strategies_of
+from kdprobe.probing.contrast.pairs import ContrastPair, contrasted
+from kdprobe.probing.contrast.patched import Effects
+from kdprobe.probing.contrast.report import _change_sentence
+from kdprobe.probing.contrast.sites import Site, evenly_spaced, sites_of
+from kdprobe.students.sequence import ProblemSequence
+
+
+def sequence(ids, value, **parts):
+    known = {
+        "question": (1, 2),
+        "numbers": (2,),
+        "step_numbers": (5,),
+        "operators": (6,),
+        "final_answer": (9, 10),
+        **parts,
+    }
+    return ProblemSequence("p", tuple(ids[:4]), tuple(ids[4:11]), (0,), value=value, **known)
+
+
+CLEAN = [1, 2, 30, 4, 5, 60, 7, 8, 90, 10, 90]
+
+
+def other(**changed):
+    ids = list(CLEAN)
+    for position, token in changed.items():
+        ids[int(position[1:])] = token
+    return ids
+
+
+def test_a_pair_ends_where_the_values_differ():
+    pair = contrasted(sequence(CLEAN, (7, 8)), sequence(other(p2=31, p5=61, p8=91), (7, 8)))
+    assert (pair.clean, pair.other) == ((1, 2, 30, 4, 5, 60, 7, 8), (1, 2, 31, 4, 5, 61, 7, 8))
+    assert pair.answers == (90, 91)
+    # The first token of the value, which both share, is where the answer is predicted from.
+    assert pair.parts.tolist() == [
+        *("template", "question", "question_numbers", "template"),
+        *("steps", "step_numbers", "operators", "answer"),
+    ]
+    assert pair.differing.nonzero()[0].tolist() == [2, 5]
+    assert pair.within("all").all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "value", "parts"),
+    [
+        (CLEAN, (8,), {}),
+        (other(p8=91), (8,), {}),
+        (other(p2=31), (8,), {}),
+        (other(p2=31, p8=91), (8, 9), {}),
+        (other(p2=31, p8=91), (7,), {}),
+        (other(p2=31, p8=91), (8,), {"numbers": ()}),
+        (other(p2=31, p8=91), (8,), {"operators": (7,)}),
+        ([*CLEAN[:4], 5, *other(p2=31, p8=91)[4:]], (9,), {}),
+    ],
+)
+def test_what_does_not_align_or_does_not_differ_is_no_pair(ids, value, parts):
+    assert contrasted(sequence(CLEAN, (8,)), sequence(ids, value, **parts)) is None
+
+
+def test_layers_are_evenly_spaced():
+    assert evenly_spaced(30, 8) == [0, 4, 8, 12, 17, 21, 25, 29]
+    assert evenly_spaced(4, 8) == evenly_spaced(4, "all") == [0, 1, 2, 3]
+    assert evenly_spaced(30, 1) == [0]
+
+
+def test_sites_cover_every_kind_layer_and_part():
+    sites = list(sites_of([0, 5], ["steps", "answer"], mlps=True, heads=2, heads_by_position=False))
+    assert len(sites) == 2 * 2 * 3 + 2 * 2
+    assert sites[-1] == Site("head", 5, 1, "all")
+    assert sites[0].label == "the residual stream before layer 0 at the words of the steps"
+    assert len(list(sites_of([0], ["steps"], mlps=False, heads=2, heads_by_position=True))) == 2 + 2 * 2
+
+
+SITES = [Site("residual", layer, -1, part) for layer in range(4) for part in ("question", "steps", "answer", "all")]
+SITES += [Site("head", layer, head, "all") for layer in range(4) for head in range(6)]
+
+
+def student(name, clean, other, shares, arm=""):
+    """A student with these shares of the difference, `[pair, site]`."""
+    pairs = [
+        ContrastPair(f"p{index}", f"template{index % 3}", (1, 2), (1, 3), (4, 5), np.array(["steps", "answer"]))
+        for index in range(len(clean))
+    ]
+    effects = [Effects(a, b, share * (b - a)) for a, b, share in zip(clean, other, shares, strict=True)]
+    return ContrastedStudent(name, arm or name, pairs, SITES, effects)
+
+
+def drawn(random, problems, shared=0.5):
+    """The clean and counterfactual score of each problem, and shares with heavy tails, alike for all students."""
+    common = random.normal(size=(problems, 1))
+    shares = shared * common + random.standard_t(3, size=(problems, len(SITES))) * 0.3
+    shares[:, [site.by_construction for site in SITES]] = 1
+    return random.uniform(0.05, 4, problems), -random.uniform(0.05, 4, problems), shares
+
+
+@pytest.mark.parametrize("problems", [8, 12])
+def test_students_that_do_not_differ_are_said_to_differ_in_at_most_one_case_in_twenty(problems):
+    random, repetitions = np.random.default_rng(problems), 2_000
+    wrong = 0
+    for _ in range(repetitions):
+        mean = random.normal(size=(1, len(SITES)))
+        a, b = (
+            student(name, clean, other, shares + mean * (shares != 1))
+            for name in "ab"
+            for clean, other, shares in [drawn(random, problems)]
+        )
+        p = Group("b", [b], a).p("effect", seed=int(random.integers(2**31)))
+        wrong += bool(np.nanmin(p) < 0.05)
+    # At most 5%, plus two standard errors of this simulation.
+    assert wrong / repetitions < 0.05 + 2 * np.sqrt(0.05 * 0.95 / repetitions)
+
+
+def test_a_planted_difference_is_found_and_named():
+    random, moved = np.random.default_rng(1), SITES.index(Site("head", 2, 3, "all"))
+    clean, other, shares = drawn(random, 12)
+    a = student("a", clean, other, shares)
+    changed = shares + random.normal(size=shares.shape) * 0.02
+    changed[:, moved] += 0.8
+    changed[:, [site.by_construction for site in SITES]] = 1
+    b = student("b", clean * 2, other * 2, changed)
+    sentence = _change_sentence(Group("b", [b], a), seed=0)
+    assert "b against a: the share that a site carries differs at" in sentence
+    assert "most at layer 2, head 3 at all positions (+0.8" in sentence
+    p = Group("b", [b], a).p("effect", seed=0)
+    assert p[moved] == np.nanmin(p) < 0.01
+    assert np.isnan(p[[site.by_construction for site in SITES]]).all()
+
+
+def test_shares_are_of_the_problems_that_a_student_tells_apart():
+    clean, other = np.array([2.0, -1.0, 3.0, 1.0]), np.array([-2.0, -2.0, 1.0, -1.0])
+    shares = np.arange(4.0)[:, None] * np.ones(len(SITES))
+    a = student("a", clean, other, shares)
+    assert a.tells_apart.tolist() == [True, False, False, True]
+    mean, over_templates, problems = Group("a", [a]).means("effect")[0]
+    assert (mean.value, problems) == (1.5, 2)
+    # Both are of the same template.
+    assert np.isnan(over_templates.interval.low)
+    mean, over_templates, problems = Group("a", [a]).means("nats")[0]
+    assert (mean.value, problems) == ((shares[:, 0] * (other - clean)).mean(), 4)
+    assert over_templates.interval.low < mean.value < over_templates.interval.high
+    b = student("b", clean[::-1].copy(), other, shares)
+    assert Group("b", [b], a).used("effect").tolist() == [True, False, False, True]
+
+
+def test_too_few_problems_are_said():
+    random = np.random.default_rng(3)
+    a, b = (student(name, *drawn(random, 5)) for name in "ab")
+    assert _change_sentence(Group("b", [b], a), seed=0) == (
+        "b against a: 5 problems whose runs both tell apart are too few to tell whether training changed where the "
+        "answer is computed."
+    )
+    same = student("b", *drawn(np.random.default_rng(4), 8))
+    assert "no difference in where the answer is computed at any site" in _change_sentence(Group("b", [same], same), 0)
+
+
+def test_missing_parts_and_rounding():
+    shares = np.zeros((4, len(SITES)))
+    shares[:2, 0] = np.nan
+    shares[:, 1] = 1e-6
+    a = student("a", np.ones(4), -np.ones(4), shares)
+    means = Group("a", [a]).means("nats")
+    assert means[0][2] == 2
+    assert means[1][0].value == 0
+    assert (Group("a", [a], a).p("nats", 0)[:2] == 1).all()
+
+
+def test_students_with_other_sites_are_not_compared():
+    random = np.random.default_rng(5)
+    a, b = (student(name, *drawn(random, 6)) for name in "ab")
+    object.__setattr__(b, "sites", SITES[1:])
+    assert shown([b], a) == []
+    assert strategies_of([b], a) == []
