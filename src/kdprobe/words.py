@@ -1,6 +1,8 @@
-"""Words that depend on what a message is about: nouns after a count, and articles before the name of a class."""
+"""Words that depend on what a message is about: nouns after a count, lists, and articles before a class's name."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:
@@ -12,6 +14,12 @@ def counted(count: int, singular: str, plural: str = "") -> str:
         plural: The noun for any other number; by default the singular with an `s`.
     """
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names in a sentence, such as `a`, `a and b` or `a, b and c`; at least one."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def with_article(kind: type) -> str:

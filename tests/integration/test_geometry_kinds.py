@@ -172,7 +172,7 @@ def test_an_architecture_without_circuits_is_refused(model_of):
 
     record = model_of("deepseek_v3")
     other = model_of("deepseek_v3", hidden_act="gelu")
-    with pytest.raises(KdprobeError, match=r"geometry of heads in this architecture \(deepseek_v3\)"):
+    with pytest.raises(KdprobeError, match=r"cannot divide the attention weights of this architecture \(deepseek_v3\)"):
         geometry(Student("base", record), Student("other", other))
 
 

@@ -142,7 +142,8 @@ def test_built_ins_all_load_through_the_same_hooks():
     heads = ["heads", "divergence", "attention", "association", "confidence"]
     assert host.names("tasks") == ["basics_kdprobe"]
     outputs = ["drift", "output_divergence", "logit_lens", "priming_map", "priming_gain", "contrast"]
-    assert host.names("analyses") == [*heads, *outputs, "geometry", "ablation", "patching", "attribution", "shapley"]
+    causes = ["geometry", "ablation", "patching", "circuits", "attribution", "shapley"]
+    assert host.names("analyses") == [*heads, *outputs, *causes]
     assert host.names("head-metrics")[:4] == ["entropy", "self_attention", "sparsity", "similarity"]
     assert host.names("problem-sources") == ["gsm8k", "jsonl", "gsm-symbolic"]
 

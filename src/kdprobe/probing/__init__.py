@@ -8,6 +8,9 @@ from kdprobe.probing.labels import head_label
 from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 
 if TYPE_CHECKING:
+    from kdprobe.probing.circuits.division import Division, divided
+    from kdprobe.probing.circuits.effects import Switched, Update, switched_effects
+    from kdprobe.probing.circuits.labels import Circuit
     from kdprobe.probing.contrast.pairs import ContrastPair, contrast_pair
     from kdprobe.probing.contrast.patched import Effects, patched_effects
     from kdprobe.probing.contrast.reading import ContrastReader, contrast_reader
@@ -23,6 +26,9 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "kdprobe.probing.circuits.division": ["Division", "divided"],
+            "kdprobe.probing.circuits.effects": ["Switched", "Update", "switched_effects"],
+            "kdprobe.probing.circuits.labels": ["Circuit"],
             "kdprobe.probing.contrast.pairs": ["ContrastPair", "contrast_pair"],
             "kdprobe.probing.contrast.patched": ["Effects", "patched_effects"],
             "kdprobe.probing.contrast.reading": ["ContrastReader", "contrast_reader"],
@@ -42,8 +48,10 @@ __all__ = [
     "Analysis",
     "AnalysisContext",
     "AnalysisResult",
+    "Circuit",
     "ContrastPair",
     "ContrastReader",
+    "Division",
     "Donor",
     "Effects",
     "Figure",
@@ -56,11 +64,14 @@ __all__ = [
     "Priming",
     "Reader",
     "Site",
+    "Switched",
     "Teaching",
+    "Update",
     "ablated",
     "change_maps",
     "contrast_pair",
     "contrast_reader",
+    "divided",
     "exact_effects",
     "head_label",
     "head_map",
@@ -70,4 +81,5 @@ __all__ = [
     "patched",
     "patched_effects",
     "reader",
+    "switched_effects",
 ]

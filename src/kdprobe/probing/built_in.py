@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from kdprobe.probing.analysis import Need
-from kdprobe.probing.interventions.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
+from kdprobe.probing.interventions.options import (
+    AblationOptions,
+    AttributionOptions,
+    CircuitsOptions,
+    PatchingOptions,
+    ShapleyOptions,
+)
 from kdprobe.probing.options import (
     AssociationOptions,
     AttentionOptions,
@@ -112,6 +118,7 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         PatchingOptions,
         "Which heads carry the gain from training",
     ),
+    ("circuits", "circuits.analysis", _READING, CircuitsOptions, "In which circuits' weights the trained gain is"),
     (
         "attribution",
         "outputs.logit_attribution",

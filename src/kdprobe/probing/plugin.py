@@ -32,7 +32,7 @@ _FORMATS = {
 _SAMPLING = frozenset(
     {
         *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
-        *("contrast", "ablation", "patching", "attribution"),
+        *("contrast", "ablation", "patching", "circuits", "attribution"),
     }
 )
 """The analyses whose intervals or tests treat problems as a sample."""

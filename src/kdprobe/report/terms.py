@@ -146,8 +146,8 @@ HEADS = {
         "How widely a head spreads its attention over earlier tokens, in nats: 0 if it looks at a single one.",
     ),
     "circuits": Term(
-        "QK circuit, OV circuit",
-        "The products of weight matrices that determine where a head looks (QK) and what it passes on (OV).",
+        "circuit (QK, OV, Q, K, V, O)",
+        "Weights of a head that determine where it looks (QK, or Q and K) and what it passes on (OV, or V and O).",
     ),
     "moved": Term(
         "moved",

@@ -12,7 +12,7 @@ from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.outline.module_names import is_named
 
-_HEAD_ANALYSES = ("ablation", "geometry", "patching")
+_HEAD_ANALYSES = ("ablation", "circuits", "geometry", "patching")
 """kdprobe's own analyses that examine heads in the model itself rather than through attention patterns."""
 _LAYER = re.compile(r"\.(\d+)\.")
 _SHOWN = 8

@@ -42,7 +42,7 @@ def screened_effects(
     layers, heads = matrices.shape[:2]
     effects = torch.zeros(len(donors), len(sequences), layers, heads, len(TARGETS), dtype=torch.float64)
     for index, sequence in enumerate(sequences):
-        with torch.enable_grad(), _gradients_from_the_first_layer(reading):
+        with torch.enable_grad(), gradients_from_the_first_layer(reading):
             run = clean_run(reading, sequence)
             slopes = [
                 torch.autograd.grad(log_p, run.attended, retain_graph=target + 1 < len(TARGETS))
@@ -60,7 +60,7 @@ def screened_effects(
 
 
 @contextmanager
-def _gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
+def gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
     """Weights are frozen, so the graph starts at the input of the first layer."""
 
     def begin(_module: Any, positional: Any, keyword: Any) -> None:

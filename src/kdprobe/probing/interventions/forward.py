@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -39,13 +40,16 @@ class Reader:
         student: The loaded student: `model` and `tokenizer`.
         anatomy: The location of its heads.
         matrix: Its output matrix, `[V, d_model]`, or `None` if the model does more than multiply by it.
-        output_matrices: W_O of every head, `[layer, head, head_dim, d_model]`.
     """
 
     student: InMemory
     anatomy: Anatomy
     matrix: Tensor | None
-    output_matrices: Tensor
+
+    @cached_property
+    def output_matrices(self) -> Tensor:
+        """W_O of every head, `[layer, head, head_dim, d_model]`."""
+        return torch.stack([self.anatomy.output_matrix(layer) for layer in range(len(self.anatomy))])
 
     def score(self, sequence: ProblemSequence, copies: int = 1, mask: Tensor | None = None) -> Tensor:
         """Reads a sequence; hooks or masks make the copies differ.
@@ -58,22 +62,42 @@ class Reader:
         Returns:
             Log-probability of the targets, `[copies, target]`, float64, in nats.
         """
-        ids = torch.tensor([sequence.ids_without_end], device=self.output_matrices.device)
-        rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
-        masking = {}
-        if mask is not None:
-            # Given explicitly, because some models count positions over unmasked tokens only.
-            positions = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
-            masking = {"attention_mask": mask.to(ids.device), "position_ids": positions}
-        model: Any = self.student.model
-        output = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **masking).logits
-        targets = ids[0, sequence.begin :].repeat(copies)
-        rows, vocabulary = output.flatten(0, 1), len(self.student.tokenizer)
-        subject = f"the gold solution of problem {sequence.id!r}"
-        log_p = log_probabilities(rows, targets, self.matrix, vocabulary, subject=subject)
-        log_p = log_p.view(copies, -1)
-        value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
-        return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)
+        vocabulary = len(self.student.tokenizer)
+        return score(self.student.model, self.matrix, vocabulary, sequence, copies=copies, mask=mask)
+
+
+def score(  # noqa: PLR0917
+    model: Any,
+    matrix: Tensor | None,
+    vocabulary: int,
+    sequence: ProblemSequence,
+    copies: int = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Reads a sequence with a model whose output matrix is detached; as `Reader.score`.
+
+    Args:
+        model: The model.
+        matrix: Its output matrix, `[V, d_model]`, or `None` if it is not detached.
+        vocabulary: The number of real token ids.
+        sequence: Question and gold solution.
+        copies: How many copies to read at once.
+        mask: 0 at hidden tokens, `[copies, position]`.
+    """
+    ids = torch.tensor([sequence.ids_without_end], device=model.device)
+    rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
+    masking = {}
+    if mask is not None:
+        # Given explicitly, because some models count positions over unmasked tokens only.
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
+        masking = {"attention_mask": mask.to(ids.device), "position_ids": positions}
+    output = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **masking).logits
+    targets = ids[0, sequence.begin :].repeat(copies)
+    subject = f"the gold solution of problem {sequence.id!r}"
+    log_p = log_probabilities(output.flatten(0, 1), targets, matrix, vocabulary, subject=subject)
+    log_p = log_p.view(copies, -1)
+    value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
+    return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)
 
 
 @contextmanager
@@ -88,8 +112,7 @@ def reader(student: InMemory) -> Iterator[Reader]:
     """
     student.model.requires_grad_(False)
     with without_lm_head(student.model, len(student.tokenizer)) as matrix:
-        parts = anatomy(student.model)
-        yield Reader(student, parts, matrix, torch.stack([parts.output_matrix(layer) for layer in range(len(parts))]))
+        yield Reader(student, anatomy(student.model), matrix)
 
 
 class Scores(Protocol):

@@ -61,6 +61,19 @@ class PatchingOptions(InterventionOptions):
     )
 
 
+class CircuitsOptions(AttributionOptions):
+    """Options of `circuits`."""
+
+    layers: bool = Field(
+        default=True, description="Also switch each layer's attention and MLP; two groups per layer of the model."
+    )
+    exact: int | Literal["all"] = Field(
+        default=8,
+        description="Number of single circuits of attention, ranked by gradient, whose effects are computed exactly, "
+        "or `all`.",
+    )
+
+
 class ShapleyOptions(AttributionOptions):
     """Options of `shapley`."""
 

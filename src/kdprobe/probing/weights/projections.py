@@ -62,8 +62,8 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
         found = _found(attention, kind, parts.heads, width // parts.heads)
         if found is None:
             raise KdprobeError(
-                f"kdprobe cannot compute the geometry of heads in this architecture ({kind}): its queries, keys and "
-                "values are not separate projections of the layer's input with the expected sizes.",
+                f"kdprobe cannot divide the attention weights of this architecture ({kind}) into heads: its queries, "
+                "keys and values are not separate projections of the layer's input with the expected sizes.",
                 "Remove the analysis.",
             )
         columns = torch.arange(width, device=model.device).view(parts.heads, -1)

@@ -1,0 +1,99 @@
+"""Exchanges weights between a base and its student, in place, and puts them back exactly.
+
+While the pieces of a circuit are exchanged, the base has the circuit's update switched on, and the student has it
+switched off. Whole weights trade places without being copied. Of a part of a weight, one copy is kept, from which it is
+restored bit by bit, also after an error or an interrupt. So no further model is needed in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.probing.circuits.division import Piece, Place, store
+
+
+@contextmanager
+def exchanged(base: nn.Module, student: nn.Module, pieces: Sequence[Piece]) -> Iterator[None]:
+    """While the block runs, each of the two models has the other's weights in these pieces.
+
+    Args:
+        base: The base.
+        student: The student.
+        pieces: Parts of weights, which do not overlap.
+    """
+    undo: list[Callable[[], None]] = []
+    try:
+        for place, dim, index in _joined(pieces):
+            one, other = base.get_submodule(place[0]), student.get_submodule(place[0])
+            if index is None or len(index) == store(one, place[1])[place[1]].shape[dim]:
+                _trade(one, other, place[1], undo)
+            else:
+                _trade_parts(one, other, place[1], dim, index, undo)
+        yield
+    finally:
+        _undone(undo)
+
+
+def _undone(undo: list[Callable[[], None]]) -> None:
+    """Puts everything back; an interrupt has to wait, and each step may be repeated."""
+    interrupt: KeyboardInterrupt | None = None
+    while undo:
+        try:
+            undo[-1]()
+            undo.pop()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[tuple[Place, int, Tensor | None]]:
+    """The pieces of each weight in one."""
+    by_place: dict[Place, list[Piece]] = {}
+    for piece in pieces:
+        by_place.setdefault(piece.place, []).append(piece)
+    for place, found in by_place.items():
+        indices = [piece.index for piece in found if piece.index is not None]
+        yield place, found[0].dim, torch.cat(indices) if len(indices) == len(found) else None
+
+
+def _trade(one: nn.Module, other: nn.Module, name: str, undo: list[Callable[[], None]]) -> None:
+    """Exchanges whole weights, which may have different shapes; a module may also lack one, such as a bias."""
+    first, second = store(one, name), store(other, name)
+    own, others = first.get(name), second.get(name)
+
+    def back() -> None:
+        first[name], second[name] = own, others
+
+    undo.append(back)
+    first[name], second[name] = others, own
+
+
+@torch.no_grad()
+def _trade_parts(  # noqa: PLR0917
+    one: nn.Module, other: nn.Module, name: str, dim: int, index: Tensor, undo: list[Callable[[], None]]
+) -> None:
+    """Exchanges rows or columns of two weights of the same shape."""
+    first: Any = store(one, name)[name].detach()
+    second: Any = store(other, name)[name].detach()
+    kept = first.index_select(dim, index)
+    written = False
+
+    @torch.no_grad()
+    def back() -> None:
+        nonlocal written
+        if written:
+            # The second's own values are in the first.
+            second.index_copy_(dim, index, first.index_select(dim, index))
+            written = False
+        first.index_copy_(dim, index, kept)
+
+    undo.append(back)
+    first.index_copy_(dim, index, second.index_select(dim, index))
+    written = True
+    second.index_copy_(dim, index, kept)
