@@ -137,7 +137,7 @@ def test_strict_fails_after_telling_all(file, capsys):
     assert _run(["compare", str(mute), str(file("b", answers([False] * 10))), "--strict"]) == 1
     told = capsys.readouterr()
     assert "floor" in told.out
-    assert "There are findings: floor" in told.err
+    assert "There are warnings: floor" in told.err
 
 
 def test_doubled_problems_and_strangers_are_refused(file, capsys):

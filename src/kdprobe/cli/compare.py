@@ -22,7 +22,7 @@ Examples:
   kdprobe compare a/unprimed b/unprimed
   # compare all others with base.jsonl, and write a page
   kdprobe compare *.jsonl --baseline base --out c.html
-  # exit with 1 if there are findings, for CI
+  # exit with status 1 if there are warnings, for CI
   kdprobe compare a.jsonl b.jsonl --strict
   # check published numbers: arm, accuracy, correct, n
   kdprobe compare *.csv.gz --claims table.csv
@@ -61,7 +61,7 @@ def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair of arms gets an
     exact McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs
-    (with --baseline, the pairs that include it) form one family for Holm's adjustment. Findings report what may
+    (with --baseline, the pairs that include it) form one family for Holm's adjustment. Warnings report what may
     invalidate a comparison: unequal token budgets, prompts or versions, truncated answers, answers from which no value
     could be extracted, different problems, results that depend on the extractor, or test problems that were used for
     training.

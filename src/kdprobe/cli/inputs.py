@@ -61,7 +61,7 @@ def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
     """
     if strict and findings:
         codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
-        raise KdprobeError(f"There are findings: {codes}.", "The command fails because --strict is set.")
+        raise KdprobeError(f"There are warnings: {codes}.", "The command fails because --strict is set.")
 
 
 def _value(text: str) -> Any:

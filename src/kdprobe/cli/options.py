@@ -72,7 +72,7 @@ def store_option(function: Any) -> Any:
 
 def strict_option(function: Any) -> Any:
     """`--strict`, for every command that reports findings; `inputs.fail_where_found` implements it."""
-    return click.option("--strict", is_flag=True, help="Exit with 1 if there are findings.")(function)
+    return click.option("--strict", is_flag=True, help="Exit with status 1 if there are warnings.")(function)
 
 
 def full_option(function: Any) -> Any:
