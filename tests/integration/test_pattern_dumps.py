@@ -110,7 +110,7 @@ def test_one_array_with_prompts_and_layers_needs_tokens_to_tell_them_apart(model
     ids, mask = batch(prompts, "right")
     stacked = torch.stack(recorded(model, ids, mask)).numpy()  # [layer, prompt, head, query, key], 3 of each
     np.save(tmp_path / "a.npy", stacked)
-    with pytest.raises(UsageError, match="it is unclear which axis counts the prompts"):
+    with pytest.raises(UsageError, match="it is unclear which axis is the prompt axis"):
         one(tmp_path / "a.npy")
     two = stacked[:, :2]
     for array in (two, two.swapaxes(0, 1)):
@@ -312,11 +312,11 @@ def test_what_is_generated_after_the_end_of_an_answer_is_reported(tmp_path):
 
 def test_a_mask_must_fit_unless_something_was_generated(tmp_path):
     pattern = random_patterns(length=6)
-    with pytest.raises(UsageError, match="does not fit sequences of 6 positions"):
+    with pytest.raises(UsageError, match="has 4 positions, but the patterns have 6"):
         one(saved(tmp_path / "a.npz", attention=pattern, attention_mask=np.ones(4, dtype=int)))
     with pytest.raises(UsageError, match="a prompt consists entirely of padding"):
         one(saved(tmp_path / "b.npz", attention=pattern, attention_mask=np.zeros(6, dtype=int)))
-    with pytest.raises(UsageError, match=r"but is int64 \[1, 1, 6, 6\]"):
+    with pytest.raises(UsageError, match=r"attention_mask in .* has dtype int64 and shape \[1, 1, 6, 6\]"):
         one(saved(tmp_path / "c.npz", attention=pattern, attention_mask=np.ones((1, 1, 6, 6), dtype=int)))
 
 

@@ -89,8 +89,26 @@ def test_what_is_no_attention_is_told_in_a_sentence(tmp_path, pattern):
     refused(tmp_path, "dtype int64", a=np.ones((LAYERS, HEADS, 1, 1), dtype=int))
     refused(tmp_path, "different shapes", layer_0=pattern[0], layer_1=pattern[1, :, 1:, 1:])
     refused(tmp_path, "with gaps or duplicates", layer_0=pattern[0], layer_2=pattern[1])
-    refused(tmp_path, "unclear whether the numbers .* count layers, heads or prompts", a_0=pattern, a_1=pattern)
+    refused(tmp_path, "unclear whether the numbers .* refer to layers, heads or prompts", a_0=pattern, a_1=pattern)
     refused(tmp_path, "differ in how many numbers they contain", first=pattern[0], second=pattern[1], x3=pattern[2])
+
+
+@pytest.mark.parametrize(("key", "called"), [("input_ids", "tokens"), ("attention_mask", "attention masks")])
+def test_a_wrong_number_of_tokens_or_masks_is_told_by_its_name(tmp_path, pattern, key, called):
+    rows = {key: np.ones((3, LENGTH), dtype=int)}
+    prompts = {f"prompt_{index}": pattern for index in range(4)}
+    refused(tmp_path, f"contains patterns for 4 prompts, but {called} for 3", **prompts, **rows)
+    right = {"input_ids": np.ones((4, LENGTH), dtype=int)}
+    refused(tmp_path, f"contains patterns for 4 prompts, but {called} for 3", **prompts, **{**right, **rows})
+    layers = {f"layer_{layer}": np.stack([pattern[layer]] * 4) for layer in range(LAYERS)}
+    refused(tmp_path, f"layer_0 in .* for 4 prompts, but the file contains {called} for 3", **layers, **rows)
+    layers = {f"layer_{layer}": pattern[layer] for layer in range(LAYERS)}
+    refused(tmp_path, f"contains {called} for 3 prompts, but layer_0 has no prompt axis", **layers, **rows)
+
+
+def test_an_axis_of_prompts_in_an_array_of_one_prompt_is_told(tmp_path, pattern):
+    arrays = {f"prompt_0_layer_{layer}": np.stack([pattern[layer]] * 2) for layer in range(LAYERS)}
+    refused(tmp_path, "for 2 prompts, but its name is that of a single prompt", **arrays)
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path, pattern):

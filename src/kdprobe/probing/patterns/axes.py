@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,24 @@ class PromptArray:
     first: tuple[int, int]
 
 
-def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> list[PromptArray]:
+class Stated(NamedTuple):
+    """How many prompts a file has, according to the tokens or the masks in it.
+
+    Attributes:
+        prompts: The number of prompts.
+        by: What says it, in the plural: `tokens` or `attention masks`.
+    """
+
+    prompts: int
+    by: str
+
+
+def by_prompt(arrays: Sequence[Numbered], stated: Stated | None, file: Path) -> list[PromptArray]:
     """Assembles the arrays into one array per prompt, in the order of the prompts' numbers.
 
     Args:
         arrays: Arrays whose names contain the same kinds of numbers.
-        prompts: The number of prompts, if tokens or masks in the file say it.
+        stated: The number of prompts, if the file contains tokens or masks.
         file: For messages.
 
     Raises:
@@ -50,7 +62,7 @@ def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> li
     grouped: dict[int, dict[tuple[int, int], NDArray[Any]]] = {}
     names: dict[int, str] = {}
     for each in arrays:
-        for prompt, layer, head, matrix in _matrices(each, _axes(each, named, prompts, file)):
+        for prompt, layer, head, matrix in _matrices(each, _axes(each, named, stated, file)):
             cells = grouped.setdefault(prompt, {})
             names[prompt] = each.prompt or prompt_name(prompt)
             if (layer, head) in cells:
@@ -66,19 +78,19 @@ def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> li
     ]
 
 
-def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> list[Axis]:
+def _axes(each: Numbered, named: set[Axis], stated: Stated | None, file: Path) -> list[Axis]:
     """What an array's leading axes are.
 
     Raises:
         UsageError: They could be several things.
     """
     needed: list[Axis] = [axis for axis in ("layer", "head") if axis not in named]
-    prompts = 1 if "prompt" in named else prompts
-    several = prompts is not None and prompts > 1
+    stated = None if "prompt" in named else stated
+    several = stated is not None and stated.prompts > 1
     if each.leading == len(needed) and not several:
         return needed
     if each.leading == len(needed) + 1:
-        return _with_prompts(each, needed, prompts, file)
+        return _with_prompts(each, needed, stated, file, single="prompt" in named)
     if each.leading == 0 and needed == ["layer"]:
         # One matrix per head, of a single layer.
         return []
@@ -86,7 +98,7 @@ def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> 
         raise UsageError(
             f"{each.key} in {file} has three axes: it may hold the heads of one layer, or an average over the heads of "
             "each layer, which cannot be analysed.",
-            f"{HINT} For one layer, name it layer_N or add an axis of size 1.",
+            f"{HINT} For one layer, name the array layer_N or add an axis of size 1.",
         )
     if each.leading == 0 and needed == ["head"]:
         raise UsageError(
@@ -94,32 +106,34 @@ def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> 
             "cannot be analysed.",
             f"{HINT} For one head per layer, add an axis of size 1.",
         )
-    if several and each.leading == len(needed):
-        if needed == ["layer", "head"] and each.array.shape[0] == prompts:
+    if stated and several and each.leading == len(needed):
+        if needed == ["layer", "head"] and each.array.shape[0] == stated.prompts:
             # The tokens say that there are several prompts, so the array holds a single layer.
             return ["prompt", "head"]
-        raise UsageError(f"{file} contains the tokens of {prompts} prompts, but {each.key} has no axis for them.", HINT)
+        raise UsageError(
+            f"{file} contains {stated.by} for {stated.prompts} prompts, but {each.key} has no prompt axis.", HINT
+        )
     raise UsageError(f"{each.key} in {file} has the shape {list(each.array.shape)}.", HINT)
 
 
-def _with_prompts(each: Numbered, needed: list[Axis], prompts: int | None, file: Path) -> list[Axis]:
+def _with_prompts(each: Numbered, needed: list[Axis], stated: Stated | None, file: Path, *, single: bool) -> list[Axis]:
     """The leading axes if one of them counts prompts: before the layers, or between layers and heads."""
     sizes = each.array.shape[: each.leading]
     if "layer" not in needed:
-        if prompts is not None and sizes[0] != prompts:
-            raise UsageError(
-                f"{each.key} in {file} holds {counted(sizes[0], 'prompt')}, but the tokens are those of {prompts}.",
-                HINT,
-            )
+        held = f"{each.key} in {file} contains patterns for {counted(sizes[0], 'prompt')}"
+        if single and sizes[0] != 1:
+            raise UsageError(f"{held}, but its name is that of a single prompt.", HINT)
+        if stated and sizes[0] != stated.prompts:
+            raise UsageError(f"{held}, but the file contains {stated.by} for {stated.prompts}.", HINT)
         return ["prompt", *needed]
-    batch = 1 if prompts is None else prompts
+    batch = stated.prompts if stated else 1
     fitting = [index for index in (0, 1) if sizes[index] == batch]
     if len(fitting) == 1 or (fitting and batch == 1):
         axes: list[Axis] = list(needed)
         axes.insert(fitting[0], "prompt")
         return axes
     raise UsageError(
-        f"{each.key} in {file} has the shape {list(each.array.shape)}: it is unclear which axis counts the prompts.",
+        f"{each.key} in {file} has the shape {list(each.array.shape)}: it is unclear which axis is the prompt axis.",
         "Save one array per layer (layer_0, ...) or per prompt (prompt_0, ...), or the prompts' input_ids in the same "
         "file.",
     )

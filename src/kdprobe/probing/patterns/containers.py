@@ -13,7 +13,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
-HINT = "Patterns must be post-softmax attention over one prompt, [layer, head, query, key]."
+HINT = "For each prompt, save post-softmax attention as [layer, head, query, key]."
 
 
 def arrays_of(file: Path) -> dict[str, NDArray[Any]]:

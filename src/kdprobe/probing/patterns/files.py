@@ -99,7 +99,9 @@ def _pattern_file(name: str, given: Any) -> PatternFile:
     shapes = {prompt.pattern.shape[:2] for prompt in prompts}
     if len(shapes) > 1:
         sizes = ", ".join(f"{layers} x {heads}" for layers, heads in sorted(shapes))
-        raise UsageError(f"The prompts of {name} have different layers and heads ({sizes}).", HINT)
+        raise UsageError(
+            f"The patterns in {name} differ in their number of layers or heads from prompt to prompt ({sizes}).", HINT
+        )
     return PatternFile(name, file, tuple(prompts), arm=named_replicate(name)[0])
 
 

@@ -31,7 +31,7 @@ _EITHER = "h"
 _NEUTRAL = frozenset({"", "arr", "array", "attn", "attention", "attentions", "pattern", "patterns", "probs", "weights"})
 """Words after which a number may count layers; numpy calls unnamed arrays `arr_0`."""
 _NUMBER = re.compile(r"([A-Za-z]*)[^A-Za-z0-9]*(\d+)")
-NAMING = "Name the arrays by what their numbers count, such as layer_0, prompt_0 or layer_0/head_3."
+NAMING = "Use names that say what each number refers to, such as layer_0, prompt_0 or layer_0/head_3."
 MATRIX = 2
 """Axes of an array that is a single matrix, query by key."""
 
@@ -76,7 +76,7 @@ def numbered(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
     """
     found = {key: [(word.lower(), int(number)) for word, number in _NUMBER.findall(key)] for key in arrays}
     if len({len(numbers) for numbers in found.values()}) > 1:
-        raise UsageError(f"The names of the arrays in {file} differ in how many numbers they contain.", NAMING)
+        raise UsageError(f"The array names in {file} differ in how many numbers they contain.", NAMING)
     columns = list(zip(*found.values(), strict=True))
     words = [{word for word, _ in column} for column in columns]
     axes = _axes_of([min(each) if len(each) == 1 else "" for each in words])
@@ -139,6 +139,6 @@ def _unnamed(
         # The layers of a model read prompts of one length.
         return {columns[0]: "prompt"}
     raise UsageError(
-        f"It is unclear whether the numbers in the names of the arrays in {file} count layers, heads or prompts.",
+        f"It is unclear whether the numbers in the array names in {file} refer to layers, heads or prompts.",
         NAMING,
     )

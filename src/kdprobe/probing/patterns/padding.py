@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
+from kdprobe.words import counted
 
 NEGLIGIBLE = 1e-6
 """Attention that a masked key may have: masks are large negative numbers rather than minus infinity."""
-_HINT = "Save each prompt by itself, or the attention_mask of the forward pass in the same file."
+_HINT = "Save the attention_mask of the forward pass in the same file, or save each prompt separately, without padding."
+_WRONG_MASK = "Save the attention_mask that was passed to the model, or save each prompt separately, without padding."
 
 
 def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) -> tuple[int, int]:
@@ -28,12 +30,15 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
     length = pattern.shape[-1]
     positions = np.flatnonzero(mask)
     if not len(positions):
-        raise UsageError(f"In the attention mask in {file}, a prompt consists entirely of padding.", _HINT)
+        raise UsageError(f"In the attention mask in {file}, a prompt consists entirely of padding.", _WRONG_MASK)
     if len(mask) != length:
-        raise UsageError(f"The attention mask in {file} does not fit sequences of {length} positions.", _HINT)
+        raise UsageError(
+            f"The attention mask in {file} has {counted(len(mask), 'position')}, but the patterns have {length}.",
+            _WRONG_MASK,
+        )
     first, last = int(positions[0]), int(positions[-1])
     if len(positions) != last - first + 1:
-        raise UsageError(f"The attention mask in {file} has padding between tokens.", _HINT)
+        raise UsageError(f"The attention mask in {file} has padding between tokens.", _WRONG_MASK)
     reached = pattern[:, :, first : last + 1][..., ~mask]
     if reached.size and float(np.nan_to_num(reached, nan=1.0).max()) > NEGLIGIBLE:
         raise UsageError(

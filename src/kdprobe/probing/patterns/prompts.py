@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
 from kdprobe.probing.labels import head_label
-from kdprobe.probing.patterns.axes import PromptArray, by_prompt
+from kdprobe.probing.patterns.axes import PromptArray, Stated, by_prompt
 from kdprobe.probing.patterns.containers import HINT
 from kdprobe.probing.patterns.generated import joined
 from kdprobe.probing.patterns.names import Numbered, axes_in, numbered
@@ -71,13 +71,15 @@ def prompts_of(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[PromptPat
         UsageError: The arrays are not patterns, or it is ambiguous what their axes are.
     """
     tokens, masks = (_rows(arrays, names, file) for names in (_TOKENS, _MASKS))
-    given = tokens or masks
+    stated = [Stated(len(rows), by) for rows, by in ((tokens, "tokens"), (masks, "attention masks")) if rows]
     found = _patterns({key: array for key, array in arrays.items() if _last(key) not in (*_TOKENS, *_MASKS)}, file)
-    assembled = by_prompt(joined(found, file), len(given) if given else None, file)
-    for rows in (tokens, masks):
-        if rows and len(rows) != len(assembled):
+    assembled = by_prompt(joined(found, file), stated[0] if stated else None, file)
+    for prompts, by in stated:
+        if prompts != len(assembled):
             held = counted(len(assembled), "prompt")
-            raise UsageError(f"{file} contains patterns of {held}, but tokens of {len(rows)}.", HINT)
+            raise UsageError(
+                f"{file} contains patterns for {held}, but {by} for {prompts}.", f"Save the {by} of the same prompts."
+            )
     generated = any("step" in each.numbers for each in found)
     return [
         _prompt(each, tokens[index] if tokens else None, masks[index] if masks else None, file, generated=generated)
@@ -103,7 +105,8 @@ def _rows(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], file: Path
     for key, array in found.items():
         if array.ndim != _MATRIX or array.dtype.kind not in "biu":
             raise UsageError(
-                f"{key} in {file} must be integers, [prompt, position], but is {array.dtype} {list(array.shape)}.", HINT
+                f"{key} in {file} has dtype {array.dtype} and shape {list(array.shape)}.",
+                "Save it as integers of shape [prompt, position].",
             )
     first = next(iter(found.values()))
     if all(np.array_equal(array, first) for array in found.values()):
@@ -111,7 +114,9 @@ def _rows(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], file: Path
     each = numbered(found, file)
     if all(row.prompt and len(row.array) == 1 for row in each):
         return [row.array[0] for row in sorted(each, key=lambda row: row.numbers["prompt"])]
-    raise UsageError(f"{file} contains several arrays called {name}.", "Save one, [prompt, position].")
+    raise UsageError(
+        f"{file} contains several arrays called {name}.", "Save a single array of shape [prompt, position]."
+    )
 
 
 def _patterns(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
@@ -167,7 +172,10 @@ def _prompt(
         mask = None if mask is None else np.concatenate([mask, np.ones(max(0, length - len(mask)), mask.dtype)])
         tokens = None if tokens is None else tokens[: max(len(tokens) - 1, length)]
     if tokens is not None and len(tokens) != length:
-        raise UsageError(f"{file} contains {len(tokens)} tokens for {length} positions.", HINT)
+        raise UsageError(
+            f"{file} contains {counted(len(tokens), 'token')} for a prompt of {length} positions.",
+            "Save the token ids that the model read, one per position.",
+        )
     left, right = by_weights(pattern, file) if mask is None else by_mask(pattern, mask.astype(np.bool_), file)
     real = slice(left, length - right)
     kept = pattern[:, :, real, real]
