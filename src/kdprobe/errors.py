@@ -10,7 +10,7 @@ from kdprobe.words import counted
 _DOING = "while "
 _LONGEST = 300
 """Characters of a message that are quoted: some libraries' span pages."""
-_OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504, bfloat16 and float32 do not."
+_OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504; bfloat16 and float32 do not."
 
 
 class KdprobeError(Exception):

@@ -132,7 +132,7 @@ def refuse_special(file: Path) -> None:
     """
     mode = file.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(errno.EINVAL, "it is a named pipe or a device, which is never opened", str(file))
+        raise OSError(errno.EINVAL, "it is a named pipe or a device; kdprobe opens only regular files", str(file))
 
 
 def write_sealed(file: Path, data: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def test_heads_can_be_explored(open_page):
         "of 19 random heads (p = 0.050, the smallest that 19 can give). On log p(gold value), the same head has no "
         "significant effect: +0.200 nats (95% CI -0.100 to +0.500)."
     )
-    assert heads.get_by_text("Only steps was ablated.").is_visible()
+    assert heads.get_by_text("Heads were ablated only in steps.").is_visible()
     assert heads.get_by_text(
         "The effect of the outlined head was computed exactly. The other 11 have only estimates (≈)"
     ).is_visible()

@@ -73,7 +73,7 @@ def test_a_teacher_that_leaves_nothing_is_refused(torch, config, capsys, tmp_pat
 
     assert _run(["run", str(config("all")), "--store", str(tmp_path / "store")]) == 1
     assert (
-        "None of the teacher's answers contains anything to learn from: 4 with finish_reason 'content_filter'."
+        "All of the teacher's answers are empty: 4 ended with finish_reason 'content_filter'."
         in capsys.readouterr().err
     )
 

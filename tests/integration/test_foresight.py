@@ -244,7 +244,7 @@ def test_options_that_so_few_examples_do_not_allow_are_told(plan):
 def test_analyses_of_heads_need_attention(plan, model):
     told(
         plan,
-        "probe.analyses: heads, ablation: kdprobe cannot find the attention heads of this architecture (mamba)",
+        "probe.analyses (heads, ablation): kdprobe cannot find the attention heads of this architecture (mamba)",
         student=model("mamba", "mamba", hidden_size=32, num_hidden_layers=2),
         distill={"options": ALL_LINEAR},
         controls={"fine_tuned": False},

@@ -347,7 +347,10 @@ def test_distillers(train, sentence, train_context, torch):
 @pytest.mark.parametrize(
     ("trainer", "sentence"),
     [
-        (Trainer(saves(False), needs=["oracle"]), "needs .'oracle'.. Available needs: responses, gold"),
+        (
+            Trainer(saves(False), needs=["oracle"]),
+            "declares 1 unknown need: 'oracle'. Supported needs: responses, gold",
+        ),
         (Trainer(saves(False), temperatures=(0.0,)), "must return a tuple of positive numbers"),
     ],
 )
@@ -411,7 +414,7 @@ def test_analyses(result, sentence, analysis_context):
 
 
 def test_what_an_analysis_needs(analysis_context):
-    with pytest.raises(ContractError, match=r"needs .'oracle'.. Available needs: patterns, students"):
+    with pytest.raises(ContractError, match=r"declares 1 unknown need: 'oracle'. Supported needs: patterns, students"):
         check_analysis(host_of(AnalysisSpec, Analysis(table(a=["b"]), ["oracle"])), "it", None, analysis_context)
 
 

@@ -103,7 +103,7 @@ def test_what_a_plugin_changes_is_undone_and_named(what, code, where, tmp_path, 
     assert ", ".join(provider.undone) == what.strip()
     Host([provider], Choice())
     told = capsys.readouterr().err
-    assert f"The plugin loud ({tmp_path / 'loud.py'}): Loading it changes {what.strip()}" in told
+    assert f"Loading the plugin loud ({tmp_path / 'loud.py'}) changed {what.strip()}; the change was undone" in told
 
 
 def test_there_is_a_case_for_every_part():
@@ -126,7 +126,9 @@ def test_what_cannot_be_undone_is_an_error(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
-    with pytest.raises(KdprobeError, match="The plugin loud changes the working directory, which cannot be undone"):
+    with pytest.raises(
+        KdprobeError, match="The plugin loud changed the working directory, and the change cannot be undone"
+    ):
         discover(folder_candidates(write(tmp_path, f"import os; os.chdir('/'); os.rmdir({str(gone)!r})")))
 
 
@@ -212,4 +214,4 @@ def test_the_command_names_it(tmp_path, run_cli):
         run_cli("plugins", "--plugins-dir", tmp_path),
         run_cli("plugins", "loud", "--plugins-dir", tmp_path),
     ):
-        assert "Loading it changes Python's random state; this was undone." in " ".join(shown.split())
+        assert "changed Python's random state; the change was undone." in " ".join(shown.split())

@@ -266,7 +266,7 @@ def test_warnings_are_in_the_json_of_every_result_and_command(files, tmp_path, r
         data = json.loads(told)
         for row in data if isinstance(data, list) else [data]:
             assert row["warnings"] == list(result.warnings)
-            assert "Loading it changes the warning filters; this was undone." in row["warnings"][0]
+            assert "changed the warning filters; the change was undone." in row["warnings"][0]
 
 
 def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):

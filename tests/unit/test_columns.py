@@ -222,9 +222,13 @@ def test_json_that_the_model_wrote_in_every_row_is_text_and_that_is_said(tmp_pat
 @pytest.mark.parametrize("write", [json.dumps, repr])
 def test_a_tools_own_objects_in_every_row_are_refused(write, tmp_path):
     cells = [write({"data": {"written": f"so {n}"}, "usage": {"tokens": 34}}) for n in (7, 8)]
-    with pytest.raises(KdprobeError, match=r"line 2, row 1: the column 'response' contains an object \(data, usage\)"):
+    with pytest.raises(
+        KdprobeError, match=r"line 2, row 1: the cell in the column 'response' contains an object \(data, usage\)"
+    ):
         read_outputs(cells_file(tmp_path, *cells))
-    with pytest.raises(KdprobeError, match="line 2, row 1: the column 'response' contains a printed Python object"):
+    with pytest.raises(
+        KdprobeError, match="line 2, row 1: the cell in the column 'response' contains a printed Python object"
+    ):
         read_outputs(cells_file(tmp_path, "['so 7' 'so 8']"))
 
 
@@ -238,13 +242,16 @@ def test_a_list_that_a_model_wrote_in_one_answer_stays_text(tmp_path):
     [
         (
             {"response": {"foo": 1, "bar": 2}, "gold": "7"},
-            r"line 2, row 2: the column 'response' contains an object \(foo, b",
+            r"line 2, row 2: the cell in the column 'response' contains an object \(foo, b",
         ),
-        ({"response": [1, 2, 3], "gold": "7"}, "line 2, row 2: the column 'response' contains a list of 3"),
-        ({"response": [{"role": "user", "content": "q"}], "gold": "7"}, "row 2: the column 'response' contains a list"),
-        ({"response": "7", "gold": {"value": 7}}, r"row 2: the column 'gold' contains an object \(value\)"),
-        ({"response": "7", "gold": ["7", "8"]}, "row 2: the column 'gold' contains 2 gold values"),
-        ({"response": "7", "gold": "7", "id": ["a"]}, "row 2: the column 'id' contains a list of 1"),
+        ({"response": [1, 2, 3], "gold": "7"}, "line 2, row 2: the cell in the column 'response' contains a list of 3"),
+        (
+            {"response": [{"role": "user", "content": "q"}], "gold": "7"},
+            "row 2: the cell in the column 'response' contains a list",
+        ),
+        ({"response": "7", "gold": {"value": 7}}, r"row 2: the cell in the column 'gold' contains an object \(value\)"),
+        ({"response": "7", "gold": ["7", "8"]}, "row 2: the cell in the column 'gold' contains 2 gold values"),
+        ({"response": "7", "gold": "7", "id": ["a"]}, "row 2: the cell in the column 'id' contains a list of 1"),
         ({"response": "ChatCompletion(id='x', choices=[Choice()])", "gold": "7"}, "contains a printed Python object"),
         ({"response": "<openai.Stream object at 0x7f00>", "gold": "7"}, "contains a printed Python object"),
     ],

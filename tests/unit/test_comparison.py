@@ -273,7 +273,7 @@ def test_without_strategies_all_pairs_are_one_family():
     assert single.startswith(
         "The students 'a' and 'b' do not differ significantly: 'a' scores 7.5 points lower than 'b' (95% "
     )
-    assert "0 problems solved only by 'a', 3 only by 'b'; p = 0.25)." in single
+    assert "0 problems solved only by 'a', 3 only by 'b'; Holm-adjusted p = 0.25)." in single
     assert "there is nothing to compare" in compare([arm("a", 5)]).verdict[0]
 
 

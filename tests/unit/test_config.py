@@ -163,7 +163,7 @@ def test_all_mistakes_are_told_at_once(host):
 @pytest.mark.parametrize("seeds", [3, "0, 1", 1.5])
 def test_seeds_that_are_no_list_are_told_what_to_write(host, seeds):
     told = mistakes(host, seeds=seeds)
-    assert f"seeds: must be a list with a number for each seed, such as [0, 1, 2] (got {seeds!r})" in told
+    assert f"seeds: must be a list of seeds, such as [0, 1, 2], not a single value (got {seeds!r})" in told
 
 
 def test_one_mistake_does_not_hide_another(host):

@@ -38,7 +38,7 @@ def test_a_column_of_marks_is_not_taken_for_gold_values(tmp_path):
 def test_a_column_of_marks_alone_is_refused_and_true_is_no_answer(tmp_path):
     with pytest.raises(UsageError, match="'label' may or may not contain the gold answers"):
         read_outputs(rows_file(tmp_path, {"response": "so 7", "label": 1}, {"response": "so 8", "label": 0}))
-    with pytest.raises(UsageError, match="no column that looks like responses"):
+    with pytest.raises(UsageError, match="is recognised as the responses"):
         read_outputs(rows_file(tmp_path, {"generated": True, "text": "so 7", "gold": "7"}))
 
 

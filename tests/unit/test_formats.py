@@ -180,7 +180,7 @@ def test_a_file_with_one_broken_byte_is_not_taken_for_another_encoding(tmp_path)
         ("a.json", '{"columns": ["gold", "gold"], "data": [["7", "7"]]}', "two columns are called 'gold'"),
         ("a.json", '{"columns": "gold", "data": []}', "its 'columns' and 'data' are not lists"),
         ("a.json", "[]", "has no answers"),
-        ("a.json", '{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "no column that looks like responses"),
+        ("a.json", '{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "is recognised as the responses"),
         ("a.csv.gz", gzip.compress(b"id,response,gold\na,7,7\n" * 99, mtime=0)[:-9], "cannot be read"),
         ("a.csv.xz", lzma.compress(b"id,response,gold\na,7,7\n" * 99)[:-30], "cannot be read"),
         ("a.csv.zst", zst(b"id,response,gold\na,7,7\n" * 99)[:-9], "cannot be read"),

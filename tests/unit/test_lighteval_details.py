@@ -119,7 +119,7 @@ def test_shortened_prompts_and_several_gold_answers_are_told():
         row["doc"] |= {"choices": ["7", "8"], "gold_index": [0, 1]}
     outputs = outputs_of(rows, "rows")
     assert (outputs.metric, outputs.gold) == ("extractive_match", ["7 | 8"] * 4)
-    assert "4 prompts did not fit into the model's context and lost tokens." in outputs.notes
+    assert "4 prompts did not fit into the model's context and were truncated." in outputs.notes
 
 
 def test_a_column_of_the_documents_details_can_be_selected():
@@ -133,7 +133,7 @@ def test_a_column_of_the_documents_details_can_be_selected():
     ("change", "words"),
     [
         (lambda rows: rows + rows[:1], "document 2 appears twice"),
-        (lambda rows: [*rows, {"response": "7", "gold": "7"}], "a later row has another form"),
+        (lambda rows: [*rows, {"response": "7", "gold": "7"}], "a later row has a different format"),
         (lambda rows: [row | {"doc": None} for row in rows], "no document with a query"),
         (
             lambda rows: [row | {"metric": {"acc": 0.5}, "model_response": {}} for row in rows],
@@ -153,5 +153,7 @@ def test_what_cannot_be_judged_is_refused(change, words, tmp_path):
 
 def test_another_parquet_file_is_refused(tmp_path):
     pq.write_table(pa.table({"doc": ["a"], "metric": [1]}), tmp_path / "a")
-    with pytest.raises(KdprobeError, match="no column that looks like responses; it has doc, metric"):
+    with pytest.raises(
+        KdprobeError, match=r"No column of .* is recognised as the responses; its columns are doc, metric"
+    ):
         read_outputs(tmp_path / "a")

@@ -44,7 +44,9 @@ def test_a_file_that_unpacks_to_too_much_is_refused(small, monkeypatch, tmp_path
 def test_a_table_of_absurd_length_is_refused(small, tmp_path):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"response": ["#### 1"] * 20_000, "answer": ["#### 1"] * 20_000}), file)
-    with pytest.raises(KdprobeError, match=r"unpacks to 20000 rows"):
+    with pytest.raises(
+        KdprobeError, match=r"has 20000 rows, more than the limit of 0.001 GB allows (.10,000,000 rows per GB.)"
+    ):
         read_outputs(file)
 
 

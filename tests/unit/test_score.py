@@ -102,7 +102,7 @@ def test_columns_may_be_named(tmp_path, run_cli):
     pd.DataFrame({"text": ["7"], "wanted": ["7"], "key": ["k"]}).to_csv(file, index=False)
     named = ["--response-column", "text", "--gold-column", "wanted", "--id-column", "key", "--json"]
     assert json.loads(run_cli("score", file, *named))[0]["correct"] == 1
-    with pytest.raises(UsageError, match="no column that looks like responses"):
+    with pytest.raises(UsageError, match=r"No column of .* is recognised as the responses"):
         read_outputs(file, Columns())
     with pytest.raises(UsageError, match="no column 'nothing'"):
         read_outputs(file, Columns(response="text", gold="wanted", id="nothing"))

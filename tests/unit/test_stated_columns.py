@@ -32,12 +32,14 @@ def test_a_stated_column_that_no_file_has_is_refused(call):
 
 
 def test_a_single_file_must_have_it():
-    with pytest.raises(UsageError, match="mine has no column 'nothing'; it has id, question, text, output, gold"):
+    with pytest.raises(
+        UsageError, match="mine has no column 'nothing'; its columns are id, question, text, output, gold"
+    ):
         kdprobe.score({"mine": MINE}, response_column="nothing")
 
 
 def test_a_file_that_cannot_be_read_by_the_usual_names_is_refused():
-    with pytest.raises(UsageError, match="theirs has no column that looks like responses"):
+    with pytest.raises(UsageError, match="No column of theirs is recognised as the responses"):
         kdprobe.compare({"mine": MINE, "theirs": THEIRS.drop(columns="response")}, response_column="text")
 
 

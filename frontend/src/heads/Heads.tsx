@@ -89,7 +89,7 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
   ];
   const reach = [
     grid.exact ? exactNote(grid.exact, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
-    table === "ablation" && few ? `Only ${names.join(" and ")} ${names.length === 1 ? "was" : "were"} ablated.` : "",
+    table === "ablation" && few ? `Heads were ablated only in ${names.join(" and ")}.` : "",
   ];
   return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
 }

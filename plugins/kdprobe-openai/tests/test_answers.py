@@ -269,7 +269,7 @@ def test_where_most_have_none_all_are_texts(capture, server, capsys):
 
 def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture, server, tmp_path):
     server.always = choice_with("content_filter")
-    with pytest.raises(KdprobeError, match="contains anything to learn from: 6 with finish_reason 'content_filter'"):
+    with pytest.raises(KdprobeError, match="answers are empty: 6 ended with finish_reason 'content_filter'"):
         capture(scratch=tmp_path)
     server.always = None
     assert all(response.text == ANSWER for response in capture(scratch=tmp_path))

@@ -112,7 +112,8 @@ def tune(
         # Checked before hours of work, not after.
         if file is not None and file.exists():
             raise UsageError(
-                f"{file} already exists.", "Choose another name, or delete it first; the finished trials are kept."
+                f"{file} already exists.",
+                "Choose another file, or delete this one first; finished trials are in the store and are kept.",
             )
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)

@@ -47,8 +47,8 @@ def command(as_json: bool, student: str, merged: Path | None, adapter: Path | No
     if (Path(student) / CONFIG).is_file():
         raise UsageError(
             f"{student!r} is an adapter, not RUN/ARM.",
-            "In Python, kdprobe.evaluate(BASE, adapters={NAME: FOLDER}).students[NAME].export(NEW_FOLDER) writes it "
-            "merged into its base, with a model card.",
+            "To merge it into its base and write the result with a model card, use Python: "
+            "kdprobe.evaluate(BASE, adapters={NAME: FOLDER}).students[NAME].export(NEW_FOLDER).",
         )
     run, _, arm = student.rpartition("/")
     if not run:

@@ -29,5 +29,5 @@ def command(file: Path | None) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{file} already exists.", "Choose another name, or delete it first.") from error
+        raise UsageError(f"{file} already exists.", "Choose another file, or delete this one first.") from error
     note(f"Wrote {file}. Next: kdprobe plan {file}")

@@ -60,7 +60,8 @@ def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_jso
     if not shown:
         names = [*(provider.name for provider in host.providers), "new"]
         raise UsageError(
-            f"There is no plugin named {name!r}.", suggested(str(name), names) or "List them with `kdprobe plugins`."
+            f"There is no plugin named {name!r}.",
+            suggested(str(name), names) or "List all plugins with `kdprobe plugins`.",
         )
     if as_json:
         print_json([plugin_data(provider, host.conflicts(provider)) for provider in shown])

@@ -58,7 +58,7 @@ def read_claims(file: Path) -> list[Claim]:
         raise KdprobeError(f"{file} cannot be read as CSV.", "Check the path and the file.") from error
     if "arm" not in table:
         raise KdprobeError(
-            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.",
+            f"{file} has no column 'arm'; its columns are {', '.join(table.columns)}.",
             f"Supported columns: {', '.join(_COLUMNS)}.",
         )
     rows = [{name: row.get(name, "") for name in _COLUMNS} for row in table.to_dict("records")]

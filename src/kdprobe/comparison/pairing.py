@@ -178,8 +178,8 @@ def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
         raise KdprobeError(
             f"{a.outputs.file} and {b.outputs.file} use the same ids for different questions: {len(different)} of "
             f"{len(asked_a)}, such as {example[:60]!r}.",
-            "Only compare arms that answered the same problems, or pair by question: select the column with the "
-            "questions with --id-column.",
+            "Only compare arms that answered the same problems, or pair by question: use --id-column to select the "
+            "column of questions.",
         )
 
 

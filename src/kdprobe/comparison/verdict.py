@@ -125,7 +125,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
         intervals = "; ".join(f"{pair.a!r} minus {pair.b!r}: {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
             f"These results are conditional on the {clustered[0][1].groups} templates the problems come from. "
-            f"Clustered by template (95% intervals): {intervals}."
+            f"Clustered by template (95% intervals, unadjusted p): {intervals}."
         )
     return sentences
 
@@ -173,7 +173,7 @@ def _sentence(pair: Pair) -> str:
     sentence = (
         f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} scores {_points_text(test.difference)} {pair.b!r}"
         f"{in_mean(pair.samples)} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{counts}; p = {p_text(pair.p_holm)})."
+        f"{counts}; Holm-adjusted p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence

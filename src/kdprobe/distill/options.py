@@ -28,7 +28,7 @@ class LoraOptions(BaseModel):
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
     dora: bool = Field(default=False, description="Also train the magnitude of every weight row (Liu et al., 2024).")
     target_modules: list[str] | Literal["attention", "all-linear"] = Field(
-        default=ATTENTION, description="Linear layers with an adapter; `attention`: all projections of attention."
+        default=ATTENTION, description="Linear layers with an adapter; `attention`: all attention projections."
     )
 
 

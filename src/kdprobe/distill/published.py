@@ -52,8 +52,8 @@ class PublishedDistiller:
 
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(
-                "The distiller 'published' needs the teacher's distributions at the tokens of its prompt, which this "
-                "teacher does not provide.",
+                "The distiller 'published' needs the teacher's distributions over the tokens of the teacher's own "
+                "prompt; this teacher does not provide them.",
                 "Use the teacher 'transformers'.",
             )
         student = load(context.student, dtype=context.dtype)

@@ -52,7 +52,7 @@ def tell(model: Any, model_type: str, conversation: Conversation) -> Told:
         raise UsageError(
             f"The model type {model_type!r} does not accept a date: the server renders the prompts and inserts its own "
             "current date.",
-            "Omit --date, or pass the date as a --template-argument if the template has one.",
+            "Omit --date or, if the template takes the date as an argument, pass it with --template-argument.",
         )
     arguments = dict(conversation.template_arguments)
     if arguments and not isinstance(model, LocalChatCompletion):

@@ -116,7 +116,7 @@ def listed_seeds(value: Any) -> Any:
     """
     if isinstance(value, int | float | str):
         raise ValueError(  # noqa: TRY004  # pydantic collects no TypeError
-            "must be a list with a number for each seed, such as [0, 1, 2]"
+            "must be a list of seeds, such as [0, 1, 2], not a single value"
         )
     return value
 

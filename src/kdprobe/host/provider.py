@@ -57,7 +57,11 @@ class Provider:
     @property
     def undone_sentence(self) -> str:
         """What was undone, as a sentence; empty if nothing was."""
-        return f"Loading it changes {', '.join(self.undone)}; this was undone." if self.undone else ""
+        if not self.undone:
+            return ""
+        return (
+            f"Loading the plugin {self.name} ({self.source}) changed {', '.join(self.undone)}; the change was undone."
+        )
 
     @cached_property
     def source_hash(self) -> str:

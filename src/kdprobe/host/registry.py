@@ -178,7 +178,7 @@ class Host:
                 with unchanged(name) as undone:
                     built[name] = self.create(kind, name)
                 if undone:
-                    warn(f"Building the {SINGULAR[kind]} {name!r} changes {', '.join(undone)}; this was undone.")
+                    warn(f"Building the {SINGULAR[kind]} {name!r} changed {', '.join(undone)}; the change was undone.")
             except (KdprobeError, ValueError) as error:
                 warn(f"Skipped: {error}")
         return built
@@ -219,7 +219,7 @@ class Host:
 def _tell(providers: Iterable[Provider]) -> None:
     for provider in providers:
         if provider.undone:
-            warn(f"The plugin {provider.name} ({provider.source}): {provider.undone_sentence}")
+            warn(provider.undone_sentence)
 
 
 _MOST_REASONS = 3

@@ -58,7 +58,7 @@ def anatomy(model: Any) -> Anatomy:
             return Anatomy(list(module), attentions, outputs, config.num_attention_heads)  # type: ignore[arg-type]
     raise KdprobeError(
         f"kdprobe cannot find the attention heads of this architecture ({config.model_type}).",
-        "Remove the analysis: it needs an attention module with an output projection in every layer.",
+        "Leave out analyses of heads: they need an attention module with an output projection in every layer.",
     )
 
 

@@ -20,8 +20,8 @@ class HeadsOptions(BaseModel):
     control: int = Field(
         default=3,
         ge=0,
-        description="Number of random updates, each the size of the student's own, to compare its count of moved heads "
-        "with; p = 0.05 needs at least 19.",
+        description="Number of random updates, each as large as the student's own. The number of heads that they move "
+        "is compared with the number that the student's own moved; p = 0.05 needs at least 19.",
     )
 
 

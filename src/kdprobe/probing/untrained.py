@@ -35,7 +35,7 @@ def trained_students(untrained: Student, chosen: Sequence[Student], analysis: st
     if not students:
         raise KdprobeError(
             f"{analysis} needs a student besides the untrained model {untrained.name!r}.",
-            "Add one, such as an adapter.",
+            "Add a student, such as an adapter.",
         )
     _refuse_other_vocabularies(untrained, students)
     return students

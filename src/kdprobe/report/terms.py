@@ -109,7 +109,8 @@ TEACHING = {
     "top-k": Term(
         "top k, tail, truncation KL",
         "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept individually, "
-        "and those of all others, the tail, as a sum. Truncation KL is what would be lost without the sum.",
+        "and those of all others, the tail, as a sum. Truncation KL is the divergence from the teacher's distribution "
+        "that dropping the tail would cause.",
     ),
 }
 HEADS = {
@@ -136,7 +137,8 @@ HEADS = {
     "random-sets": Term(
         "p against random sets",
         "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
-        "chosen one, that lower log p at least as much. It cannot be below 1 / (sets + 1): 0.05 with 19 sets.",
+        "chosen one, that lower log p(gold solution) at least as much as the chosen set does. It cannot be below "
+        "1 / (sets + 1): 0.05 with 19 sets.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
@@ -151,8 +153,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "Said of a head whose attention differs from the first student's by more than a threshold, and significantly "
-        "so over the problems. The results of the analysis state the threshold.",
+        "Said of a head whose attention, as measured by one metric, differs from the first student's by at least a "
+        "threshold, and significantly in a test over problems. The results of the analysis state metric and threshold.",
     ),
 }
 

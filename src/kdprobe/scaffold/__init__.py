@@ -43,7 +43,8 @@ def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path
     name = name.removeprefix("kdprobe-")
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is not a valid plugin name.", "Use lower-case letters, digits and single dashes: step-back."
+            f"{name!r} is not a valid plugin name.",
+            "Use lower-case letters, digits and single dashes, as in step-back.",
         )
     plural = HOOKS[KINDS[kind]].kind
     if name in host.names(plural):

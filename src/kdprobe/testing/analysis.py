@@ -11,6 +11,7 @@ from kdprobe.host.registry import Host
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
 from kdprobe.probing.metrics.metric import head_metrics_of
 from kdprobe.testing.contract import ContractError, require
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,11 @@ def check_analysis(
     """
     analysis = host.create("analyses", name, options)
     unknown = set(analysis.needs) - set(get_args(Need))
-    require(not unknown, f"{name!r} needs {sorted(unknown)}. Available needs: {', '.join(get_args(Need))}.")
+    require(
+        not unknown,
+        f"{name!r} declares {counted(len(unknown), 'unknown need')}: {', '.join(map(repr, sorted(unknown)))}. "
+        f"Supported needs: {', '.join(get_args(Need))}.",
+    )
     # The plugin's own head metrics and the built-in ones.
     metrics = {**analysis_context.head_metrics, **head_metrics_of(host)}
     result: AnalysisResult = analysis.run(replace(analysis_context, head_metrics=metrics))

@@ -11,6 +11,7 @@ from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.host.registry import Host
 from kdprobe.students.student import Student
 from kdprobe.testing.contract import require
+from kdprobe.words import counted
 
 
 def check_distiller(
@@ -36,7 +37,11 @@ def check_distiller(
     """
     distiller = host.create("distillers", name, options)
     unknown = set(distiller.needs) - set(get_args(Need))
-    require(not unknown, f"{name!r} needs {sorted(unknown)}. Available needs: {', '.join(get_args(Need))}.")
+    require(
+        not unknown,
+        f"{name!r} declares {counted(len(unknown), 'unknown need')}: {', '.join(map(repr, sorted(unknown)))}. "
+        f"Supported needs: {', '.join(get_args(Need))}.",
+    )
     temperatures = distiller.temperatures()
     require(
         isinstance(temperatures, tuple) and all(t > 0 for t in temperatures),

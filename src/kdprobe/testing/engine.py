@@ -145,8 +145,8 @@ def _check_greedy(expected: EngineStudent, prompt: list[int], answer: Decoded, l
     worst = float((log_p.amax(-1) - chosen).max())
     require(
         worst <= tolerance,
-        f"{label} writes a token that is {worst:.3f} nats less likely for transformers than the most likely one. The "
-        "engine reads a different prompt, changes the distribution, or runs a different student.",
+        f"{label} writes a token whose log-probability under transformers is {worst:.3f} nats below that of the most "
+        "likely one. The engine reads a different prompt, changes the distribution, or runs a different student.",
     )
 
 

@@ -77,10 +77,10 @@ def capture(
         # The fix (another server, say) might leave the stage's key unchanged, so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
-        ended = ", ".join(f"{count} with finish_reason {reason!r}" for reason, count in reasons.items())
+        ended = ", ".join(f"{count} ended with finish_reason {reason!r}" for reason, count in reasons.items())
         raise KdprobeError(
-            f"None of the teacher's answers contains anything to learn from: {ended}.",
-            "Check how it answers one of the prompts; if it only thinks, a larger token budget helps.",
+            f"All of the teacher's answers are empty: {ended}.",
+            "Check how the teacher answers one of the prompts; if it only thinks, a larger token budget helps.",
         )
     return _transfer_set(teacher, alike(responses), answers.seconds, setting)
 

@@ -37,7 +37,8 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """`rollout_to_numbers`."""
     yield HeadMetricSpec(
         name="rollout_to_numbers",
-        summary="How much of what the answer reads comes, through all layers, from the question's numbers",
+        summary="How much of what heads read at the answer's tokens traces back, through all layers below, to the "
+        "question's numbers",
         build=_built("rollout"),
         needs=frozenset({"spans"}),
     )

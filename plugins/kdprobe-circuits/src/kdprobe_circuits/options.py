@@ -18,4 +18,6 @@ class SuccessorOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    largest: int = Field(default=100, ge=5, description="Test the numbers from 0 to this one that are single tokens.")
+    largest: int = Field(
+        default=100, ge=5, description="Test those numbers from 0 up to this one that are single tokens."
+    )

@@ -38,19 +38,22 @@ class ServerOptions(BaseModel):
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
         description="required: reject a server whose log-probabilities cannot be used; never: use only text; auto: if "
-        "most answers have usable ones, ignore the others; otherwise use only text, from which only "
+        "most answers have usable ones, leave out the answers without; otherwise use only text, from which only "
         "the distiller `sequence` can learn.",
     )
     unscaled: bool = Field(
         default=False,
         description="The server's log-probabilities are those at temperature 1, whatever temperature it samples at. "
-        "Servers differ, so sampling at a temperature other than 0 or 1 needs this, or only text.",
+        "Set this only if it is true of your server. To sample at a temperature other than 0 or 1, either set it or "
+        "use only text.",
     )
     concurrency: int = Field(default=8, ge=1, description="Number of concurrent requests.")
     requests_per_minute: float | None = Field(default=None, gt=0, description="Maximum rate.")
     attempts: int = Field(default=6, ge=1, description="Attempts per request before the capture gives up.")
-    timeout: float = Field(default=300, gt=0, description="Seconds without any data from the server.")
-    deadline: float = Field(default=3600, gt=0, description="Seconds that one answer may take in total.")
+    timeout: float = Field(
+        default=300, gt=0, description="Seconds without data from the server after which a request fails."
+    )
+    deadline: float = Field(default=3600, gt=0, description="Maximum time for one answer, in seconds.")
     largest_answer: float = Field(default=512, gt=0, description="Largest answer, in megabytes.")
     over_budget: int = Field(
         default=16,
@@ -59,7 +62,9 @@ class ServerOptions(BaseModel):
         "differently.",
     )
     longest_wait: float = Field(
-        default=300, gt=0, description="Seconds that the server may ask to wait before the capture gives up."
+        default=300,
+        gt=0,
+        description="Longest wait, in seconds, that the server may ask for; if it asks for more, the capture gives up.",
     )
     budget_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="The server's field for the token budget."
@@ -69,7 +74,7 @@ class ServerOptions(BaseModel):
     )
     reasoning: Literal["drop", "prepend"] = Field(
         default="drop",
-        description="How much of the thinking before an answer is taught to students. drop: none, and a finding says "
+        description="How much of the thinking before an answer is taught to students. drop: none, and a warning says "
         "for how many answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
     )
     extra: dict[str, Any] = Field(default_factory=dict, description="Additional fields of every request.")

@@ -54,7 +54,7 @@ class ServerTeacher:
         if conversation.template_arguments and _TEMPLATE_ARGUMENTS in self.options.extra:
             raise KdprobeError(
                 f"Both [conversation] template_arguments and teacher.options.extra set {_TEMPLATE_ARGUMENTS}.",
-                "Keep those in [conversation], which also apply to students.",
+                "Remove those in teacher.options.extra; the ones in [conversation] also apply to students.",
             )
         self._conversation = conversation
 
@@ -188,10 +188,11 @@ class ServerTeacher:
         except UnusableError as reason:
             if self.options.log_probabilities == "required":
                 raise KdprobeError(
-                    f"The log-probabilities of {self.options.base_url} cannot be used for problem {request.id}, "
+                    f"The log-probabilities from {self.options.base_url} cannot be used for problem {request.id}, "
                     f"because {reason}.",
                     'Set teacher.options.log_probabilities = "auto" to ignore the log-probabilities of such answers '
-                    'and continue, or "never" and distill.name = "sequence" to learn from plain text.',
+                    'and continue. To learn from plain text instead, set it to "never" and set distill.name = '
+                    '"sequence".',
                 ) from None
             self._say_texts_only(str(reason))
             return self._response(request, answer, self._ids(answer))
@@ -243,8 +244,8 @@ class ServerTeacher:
         """Prints once why answers are kept as plain text."""
         if not self._said:
             note(
-                f"Log-probabilities of {self.options.base_url} cannot be used, because {reason}. Answers without them "
-                "are kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot."
+                f"Log-probabilities from {self.options.base_url} cannot be used, because {reason}. Answers without "
+                "them are kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot."
             )
         self._said = True
 

@@ -84,12 +84,12 @@ class TokenMap:
         served, ids = served[first:], ids[first:]
         top = [[self.id_of(token) for token in alternatives] for _, alternatives in served]
         if any(len(set(row)) < k for row in top):
-            raise UnusableError("an alternative is served twice")
+            raise UnusableError("a token is listed twice among the alternatives at one position")
         logprobs = np.array([[token.logprob for token in alternatives] for _, alternatives in served])
         logprobs = logprobs.reshape(len(ids), k)
         mass = np.exp(logprobs).sum(axis=-1)
         if (mass > _MOST_MASS).any():
-            raise UnusableError(f"the probabilities of a position sum to {mass.max():.4f}")
+            raise UnusableError(f"the probabilities at one position sum to {mass.max():.4f}, more than 1")
         return ids, SparseRows(
             ids=np.array(top, dtype=np.int32).reshape(len(ids), k),
             logprobs=np.minimum(logprobs, 0.0).astype(np.float32),

@@ -39,7 +39,7 @@ class PrimedTeacher(nn.Module):
             if longer[: len(shorter)] == shorter:
                 raise KdprobeError(
                     "The prompt of one problem is a prefix of another's, so it is unclear where answers begin.",
-                    "Use a student with a chat template, which ends every prompt.",
+                    "Use a student with a chat template that marks the end of every prompt.",
                 )
         self.config = model.config
         self.base_model = PrimedBackbone(model.base_model, prompts, pad)

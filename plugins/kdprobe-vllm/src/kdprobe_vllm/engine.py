@@ -123,7 +123,7 @@ class VllmEngine:
         # Also true of NaN.
         if not distance <= ALLOWED[running.dtype]:
             raise KdprobeError(
-                f"vLLM's log-probabilities of {student.name!r} differ from those of transformers by {distance:.2g} "
+                f"vLLM's log-probabilities for {student.name!r} differ from those of transformers by {distance:.2g} "
                 f"nats per token; at most {ALLOWED[running.dtype]:g} is allowed in {running.dtype}.",
                 "Use the engine 'transformers'.",
             )

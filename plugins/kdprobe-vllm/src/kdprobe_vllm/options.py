@@ -12,11 +12,12 @@ class VllmOptions(BaseModel):
 
     adapters: Literal["auto", "lora", "merged"] = Field(
         default="auto",
-        description="`auto`: as LoRA requests if a check shows that their numbers are the student's, else merged. "
+        description="`auto`: as LoRA requests if a check shows that they give the merged student's log-probabilities, "
+        "else merged. "
         "`lora`: refuse instead of merging. `merged`: always merge.",
     )
     max_model_len: int | None = Field(
-        default=None, ge=16, description="Tokens of the context window; by default, the model's own."
+        default=None, ge=16, description="Size of the context window, in tokens; by default, the model's own."
     )
     answers_at_once: int = Field(
         default=256, ge=1, description="Answers that are saved together, unless the batch size is set."

@@ -40,7 +40,7 @@ class CollectionOptions(BaseModel):
 
     file: Path | None = Field(
         default=None,
-        description="The authors' file, instead of the Hub; split by the digests of the questions.",
+        description="The authors' file, used instead of the Hub. A hash of the question decides the split.",
     )
     revision: str | None = Field(default=None, description="A commit of the data set on the Hub.")
 

@@ -30,8 +30,8 @@ class StoriesOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: int = Field(default=2, ge=1, le=8, description="Calculations in a story.")
-    largest: int = Field(default=100, ge=10, description="No number in a story or its solution is larger.")
+    steps: int = Field(default=2, ge=1, le=8, description="Number of calculations in a story.")
+    largest: int = Field(default=100, ge=10, description="Largest number in a story or its solution.")
     distractors: int = Field(default=0, ge=0, le=3, description="Sentences with irrelevant numbers.")
     seed: int = Field(default=0, description="Seed of the random numbers.")
 

@@ -53,8 +53,7 @@ def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence
             plain(provider.reason or provides),
         )
     print_table(table)
-    undone = [f"{provider.name}: {provider.undone_sentence}" for provider in providers if provider.undone]
-    sentence_list("Undone", undone)
+    sentence_list("Undone", [provider.undone_sentence for provider in providers if provider.undone])
     sentence_list("Conflicts", [f"{name}: {sentence}" for name, found in conflicts.items() for sentence in found])
 
 

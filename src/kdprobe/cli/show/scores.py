@@ -66,7 +66,7 @@ def at_k_tables(scores: Mapping[str, Score]) -> list[Table]:
     if not sampled:
         return []
     table = new_table(
-        "Several samples per problem: pass@k (any of k is correct) and maj@k (the most frequent value of k is)",
+        "Several samples per problem: pass@k (any of k is correct), maj@k (the most frequent of k values is correct)",
         "answers", "samples", "measure", "value, 95% CI",
     )  # fmt: skip
     for name, score in sampled.items():

@@ -9,7 +9,7 @@ from typing import Any
 from kdprobe.comparison.reading.replies import is_marked, is_printed_object, samples, written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
-from kdprobe.words import with_article
+from kdprobe.words import counted, with_article
 
 ROLES = {"response": "responses", "gold": "gold answers", "id": "ids"}
 """What a column holds, by the name of its option."""
@@ -39,8 +39,8 @@ def response_texts(table: Table, name: str) -> list[str]:
         table.notes.append(f"{name!r} contains up to {most} samples per row; only the first is scored.")
     if silent:
         holds = "1 reply has" if silent == 1 else f"{silent} replies have"
-        counted = "it counts as an empty answer" if silent == 1 else "they count as empty answers"
-        table.notes.append(f"{holds} no text, perhaps from a failed request; {counted}.")
+        outcome = "it counts as an empty answer" if silent == 1 else "they count as empty answers"
+        table.notes.append(f"{holds} no text, perhaps from a failed request; {outcome}.")
     return texts
 
 
@@ -55,8 +55,8 @@ def gold_texts(table: Table, name: str) -> list[str]:
         values = _samples(table, name, index, cell, "gold")
         if len(values) > 1:
             raise KdprobeError(
-                f"{table.place(index)}: the column {name!r} contains {len(values)} gold values.",
-                "A problem must have one gold value; select its column with --gold-column.",
+                f"{table.place(index)}: the cell in the column {name!r} contains {len(values)} gold values.",
+                "A problem must have exactly one gold value: keep one, or select another column with --gold-column.",
             )
         texts.append(values[0] if values else "")
     return texts
@@ -139,10 +139,10 @@ def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> Kdpro
     if isinstance(cell, dict):
         holds = f"an object ({', '.join(map(str, list(cell)[:6])) or 'empty'})"
     elif isinstance(cell, list):
-        holds = f"a list of {len(cell)}"
+        holds = f"a list of {counted(len(cell), 'item')}"
     else:
         holds = "a printed Python object" if isinstance(cell, str) else with_article(type(cell))
     return KdprobeError(
-        f"{table.place(index)}: the column {name!r} contains {holds}, which cannot be read as text.",
+        f"{table.place(index)}: the cell in the column {name!r} contains {holds}, which cannot be read as text.",
         f"Select the column of {ROLES[role]} with --{role}-column, or store this column as plain text in the file.",
     )

@@ -116,7 +116,7 @@ def stated_columns(table: Table, columns: Columns) -> Columns:
     for role, name in lacking.items():
         if not columns.optional:
             raise UsageError(
-                f"{table.file} has no column {name!r}; it has {_listed(table)}.", f"Check --{role}-column."
+                f"{table.file} has no column {name!r}; its columns are {_listed(table)}.", f"Check --{role}-column."
             )
         table.notes.append(f"There is no column {name!r}, so the {ROLES[role]} were found by the usual names.")
     detected: dict[str, Any] = dict.fromkeys(lacking)
@@ -241,8 +241,8 @@ def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
 
 def _missing(table: Table, role: str) -> UsageError:
     return UsageError(
-        f"{table.file} has no column that looks like {ROLES[role]}; it has {_listed(table)}.",
-        f"Select it with --{role}-column.",
+        f"No column of {table.file} is recognised as the {ROLES[role]}; its columns are {_listed(table)}.",
+        f"Select the right one with --{role}-column.",
     )
 
 

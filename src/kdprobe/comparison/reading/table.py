@@ -202,7 +202,10 @@ def _parquet_rows(file: Path) -> Rows:
     refuse_special(file)
     with pq.ParquetFile(file) as parquet:
         if (rows := parquet.metadata.num_rows) > UNPACKED_GB.value * _ROWS_PER_GB:
-            raise ValueError(f"it unpacks to {rows} rows. {UNPACKED_GB.hint}")
+            raise ValueError(
+                f"it has {rows} rows, more than the limit of {UNPACKED_GB.value:g} GB allows ({_ROWS_PER_GB:,} rows "
+                f"per GB). {UNPACKED_GB.hint}"
+            )
         short = [field.name for field in parquet.schema_arrow if str(field.type) == "float"]
         for batch in parquet.iter_batches(batch_size=_BATCH):
             for row in batch.to_pylist():

@@ -31,7 +31,7 @@ def likelihood_batch(student: LoadedModel, longest: int) -> int:
     fits = int(free_bytes(student.device) * SHARE / row)
     if not fits:
         raise KdprobeError(
-            f"A text of {longest} tokens needs {row / 2**30:.1f} GiB on top of the model, which is more than is free.",
+            f"A text of {longest} tokens needs {row / 2**30:.1f} GiB on top of the model, more than is free.",
             "Use a smaller data type, or fewer examples in the prompt.",
         )
     return min(fits, _LARGEST["cuda" if student.device.type == "cuda" else "cpu"])

@@ -84,7 +84,8 @@ class EvaluationConfig(Section):
         default=1,
         ge=1,
         le=1000,
-        description="Answers to each problem of the deciding task. More than one requires a `temperature` above 0.",
+        description="Answers to each problem of the task that the verdict rests on. More than one requires a "
+        "`temperature` above 0.",
         exclude_if=lambda samples: samples == 1,
     )
     batch_size: int | Literal["auto"] = Field(

@@ -87,8 +87,8 @@ def served_task_stage(served: ServedModel, task: DrawnTask, conversation: Conver
     """
     if conversation.instructs:
         raise UsageError(
-            f"A system message and template arguments are not passed on to the model type {served.model_type!r} in "
-            f"the task {task.choice.name!r}.",
+            f"In the task {task.choice.name!r}, kdprobe cannot pass a system message or template arguments to models "
+            f"of type {served.model_type!r}.",
             "Leave them out, or evaluate a local model.",
         )
 

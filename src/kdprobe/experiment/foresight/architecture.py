@@ -83,4 +83,4 @@ def blind_analyses(context: StageContext) -> Iterator[UsageError]:
     ]
     if names and (headless := context.student_modules.headless):
         message, hint = headless
-        yield UsageError(f"probe.analyses: {', '.join(names)}: {message}", hint)
+        yield UsageError(f"probe.analyses ({', '.join(names)}): {message}", hint)

@@ -64,7 +64,7 @@ def unchanged(who: str) -> Iterator[list[str]]:
             put_back(state, changed(state, after))
         except Exception as error:
             raise KdprobeError(
-                f"The plugin {who} changes {', '.join(undone)}, which cannot be undone: {error}.",
+                f"The plugin {who} changed {', '.join(undone)}, and the change cannot be undone: {error}.",
                 f"Uninstall it, or set KDPROBE_BLOCK={who}.",
             ) from error
 

@@ -146,7 +146,7 @@ def _refuse_different_heads(context: AnalysisContext) -> None:
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads) in shapes.items())
         raise KdprobeError(
-            f"The students have different layers and heads ({sizes}).",
+            f"The students differ in their number of layers or heads ({sizes}).",
             "Divergence needs students with the same layers and heads.",
         )
 

@@ -109,8 +109,10 @@ def divergences(p: Reader, q: Reader, samples: Sequence[Sample], *, batch_size: 
                 for p_logits, q_logits in zip(p.logits(p_rows), q.logits(q_rows), strict=True)
             )
             if not isfinite(sums[index]):
-                after = samples[index].prompt.id
-                raise NonFiniteError(f"Logits of {p.name!r} or {q.name!r} after {after!r} are NaN or infinite.")
+                prompt = samples[index].prompt.id
+                raise NonFiniteError(
+                    f"The logits of {p.name!r} or {q.name!r} for the answer to prompt {prompt!r} are NaN or infinite."
+                )
         bar.advance(len(batch), work=sum(lengths[index] for index in indices))
     return [sums[index] for index in range(len(samples))]
 

@@ -24,7 +24,7 @@ class InterventionOptions(AttributionOptions):
     exact: int | Literal["all"] = Field(
         default=8, description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`."
     )
-    together: int = Field(default=8, ge=1, description="Number of those to replace together.")
+    together: int = Field(default=8, ge=1, description="Number of the top heads to replace together.")
     random_sets: int = Field(
         default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
     )
@@ -45,8 +45,8 @@ class AblationOptions(InterventionOptions):
     )
     accuracy: bool = Field(
         default=False,
-        description="Also evaluate students with lm-eval: once without their top heads, and once without as many "
-        "random heads.",
+        description="Also evaluate students with lm-eval: once without their top heads, and once without the same "
+        "number of random heads.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 

@@ -145,6 +145,6 @@ def _refuse_different_heads(outputs: Mapping[str, HeadOutputs]) -> None:
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads, *_) in shapes.items())
         raise KdprobeError(
-            f"The students have different layers and heads ({sizes}).",
+            f"The students differ in their number of layers or heads ({sizes}).",
             "Patching needs students with the same layers and heads.",
         )

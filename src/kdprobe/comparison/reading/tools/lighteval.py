@@ -45,7 +45,7 @@ class LightevalRows(SampleRows):
         documents: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
         for _, row in rows:
             if not self.fits(row):
-                raise ValueError("it begins like lighteval's details, but a later row has another form")
+                raise ValueError("it begins like lighteval's details, but a later row has a different format")
             nested = row if set(row) >= _NESTED else _nested(row)
             flat, marks = self._flat(nested), _marks(nested["metric"])
             key = flat[self.id] or flat["question"]
@@ -105,7 +105,9 @@ class LightevalRows(SampleRows):
         """Notes on shortened prompts, and on what judges the answers."""
         notes = [self.judging_note(metric)] if metric else []
         if self._shortened:
-            notes.append(f"{counted(self._shortened, 'prompt')} did not fit into the model's context and lost tokens.")
+            notes.append(
+                f"{counted(self._shortened, 'prompt')} did not fit into the model's context and were truncated."
+            )
         return notes
 
 
