@@ -203,7 +203,7 @@ def test_students_of_another_shape_are_refused(torch, look, untrained, tiny_reco
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     load_tokenizer(tiny_record).save_pretrained(tmp_path / "model")
     other = Student("other", resolve(str(tmp_path / "model")))
-    for name, said in (("patching", "different layers"), ("geometry", "differ in shape")):
+    for name, said in (("patching", "differ in their number of layers or heads"), ("geometry", "differ in shape")):
         with pytest.raises(KdprobeError, match=said):
             look(name, [untrained, other], count=2)
 

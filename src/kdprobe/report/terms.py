@@ -109,8 +109,7 @@ TEACHING = {
     "top-k": Term(
         "top k, tail, truncation KL",
         "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept individually, "
-        "and those of all others, the tail, as a sum. Truncation KL is the divergence from the teacher's distribution "
-        "that dropping the tail would cause.",
+        "and those of all others, the tail, as a sum. Truncation KL is the divergence that dropping it would cause.",
     ),
 }
 HEADS = {
@@ -137,8 +136,7 @@ HEADS = {
     "random-sets": Term(
         "p against random sets",
         "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
-        "chosen one, that lower log p(gold solution) at least as much as the chosen set does. It cannot be below "
-        "1 / (sets + 1): 0.05 with 19 sets.",
+        "chosen one, that lower log p(gold solution) at least as much as that one. With 19 sets, the least is 0.05.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
