@@ -136,7 +136,7 @@ HEADS = {
     "random-sets": Term(
         "p against random sets",
         "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
-        "chosen one, that lower log p(gold solution) at least as much as that one. With 19 sets, the least is 0.05.",
+        "chosen one, that lower log p(gold solution) at least as much as that one. It is 0.05 or more with 19 sets.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
