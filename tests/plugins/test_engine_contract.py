@@ -100,9 +100,7 @@ def test_answers_that_are_wrong(change, sentence, torch, tiny_model):
 def test_adapters_that_are_ignored(torch, tiny_model, adapters):
     """As lm-eval's vLLM class once ignored LoRA."""
     host = faulty(ignores_adapters=True)
-    with pytest.raises(
-        ContractError, match=r"with a writes a token whose .* below that of .*runs a different student"
-    ):
+    with pytest.raises(ContractError, match=r"with a writes a token whose .* below that of .*runs a different student"):
         check_engine(host, "it", model=tiny_model, adapters=adapters)
 
 
