@@ -171,7 +171,8 @@ def test_one_changed_token_has_the_analytic_divergence(torch):
 
 
 def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teaching, tiny_record):
-    tables = run(teaching(Here(tiny_record))).tables
+    result = run(teaching(Here(tiny_record)))
+    tables = result.tables
     tokens = tables[TOKENS].query("strategy == 'teacher'")
     means = tables[MEANS].query("strategy == 'teacher'")
     assert means.query("cell != 'response'").groupby("by")["share"].sum().tolist() == pytest.approx([1, 1])
@@ -196,6 +197,9 @@ def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teachi
     tenth = np.interp(len(tokens) / 10, range(len(tokens) + 1), np.append(0, tokens["kl"].sort_values()[::-1].cumsum()))
     row = tables[STRATEGIES].query("strategy == 'teacher'").iloc[0]
     assert row["top_share"] == pytest.approx(tenth / tokens["kl"].sum())
+    first = tokens.query("position == 1")["kl"].sum() / tokens["kl"].sum()
+    assert f"{100 * row['top_share']:.3g}% of it is in a tenth of the tokens, " in result.statements[2]
+    assert f"{100 * first:.3g}% in the first token of each response" in result.statements[2]
     by_response = tables[RESPONSES].query("strategy == 'teacher'")
     assert row["unchanged"] == (by_response["value"] < 0.01).sum()
     expected = tokens.groupby("problem", sort=False)[["log_p_primed", "log_p_bare"]].sum()
@@ -345,3 +349,84 @@ def test_gains_are_as_plain_forward_passes_and_records_say(torch, finished, tiny
     # Four problems allow no conclusion.
     assert statement.startswith("teacher: mean change of log p(gold value) predicted ")
     assert "too few for an interval" in statement
+
+
+def gold_records(problems, seed):
+    """Random log p(gold) as in an evaluation."""
+    random = np.random.default_rng(seed)
+    return [
+        {"id": problem.id, "log_p_gold_value": random.normal(), "log_p_gold_solution": random.normal() * 9}
+        for problem in problems
+    ]
+
+
+def run_gain(teaching, problems, arms, /, **options):
+    """Runs `priming_gain` on students with random records; `arms` are names with seeds."""
+    from kdprobe.host.registry import Host
+    from kdprobe.models.reference import resolve
+    from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.students.student import Student
+
+    record = resolve(str(teaching.teacher.record.path))
+    students = [Student(f"{arm}@{seed}", record, arm=arm, seed=seed) for arm, seed in arms]
+    records = {student.name: gold_records(problems, index) for index, student in enumerate(students)}
+    context = AnalysisContext(students, problems, records=records, teaching=teaching)
+    return run_analysis("priming_gain", Host().create("analyses", "priming_gain", options), context), records
+
+
+def test_students_are_paired_by_seed(teaching, tiny_record, problems):
+    """In whatever order they come; a seed that one side lacks does not count."""
+    arms = [("teacher", 2), ("unprimed", 0), ("teacher", 0), ("unprimed", 2), ("teacher", 5), ("unprimed", 1)]
+    arms += [("teacher", 1), ("untrained", 0)]
+    result, records = run_gain(teaching(Here(tiny_record)), problems, arms)
+    table = result.tables["priming_gain"].query("measure == 'value'").set_index("student")
+    assert table.index.tolist() == ["teacher@2", "teacher@0", "teacher@1", "teacher"]
+    assert table["seeds"].tolist() == [1, 1, 1, 3]
+    values = {name: np.array([row["log_p_gold_value"] for row in rows]) for name, rows in records.items()}
+    changes = {seed: values[f"teacher@{seed}"] - values[f"unprimed@{seed}"] for seed in range(3)}
+    for seed, change in changes.items():
+        assert table["realised"][f"teacher@{seed}"] == pytest.approx(change.mean())
+    assert table["realised"]["teacher"] == pytest.approx(np.mean([*changes.values()]))
+    by_problem = result.tables["priming_gain_problems"].query("student == 'teacher' and measure == 'value'")
+    assert by_problem["realised"].tolist() == pytest.approx(np.mean([*changes.values()], axis=0).tolist())
+    assert len(result.statements) == 2
+    assert result.statements[1].startswith("teacher (mean of 3 seeds): ")
+
+
+def test_only_the_first_problems_are_read(teaching, tiny_record, problems):
+    arms = [("teacher", 0), ("unprimed", 0)]
+    result, _ = run_gain(teaching(Here(tiny_record)), problems, arms, problems=4)
+    assert result.tables["priming_gain"]["problems"].tolist() == [4, 4]
+
+
+@pytest.mark.parametrize(("kept", "reason"), [(0, "No teacher is primed"), (1, "No teacher reads the bare question")])
+def test_without_a_primed_and_an_unprimed_teacher_there_is_no_gain(teaching, tiny_record, problems, kept, reason):
+    given = teaching(Here(tiny_record))
+    result, _ = run_gain(replace(given, primings=[given.primings[kept]]), problems, [("teacher", 0), ("unprimed", 0)])
+    assert not result.tables
+    assert reason in result.statements[0]
+
+
+def test_a_strategy_that_shows_gold_solutions_is_not_tested(tiny_config, tiny_model, tmp_path):
+    import kdprobe
+
+    def leaky(problem):
+        """Shows the teacher the gold solution."""
+        return f"{problem.question} The answer is {problem.value}."
+
+    config = tiny_config(tiny_model, strategies='["none", "leaky"]', extra='analyses = ["priming_gain"]')
+    run = kdprobe.run(config, store=tmp_path, strategies={"leaky": leaky}, progress=False)
+    assert run.analyses.table("priming_gain")["sees_gold"].all()
+    assert "depend on the gold solutions" in run.analyses.statements["priming_gain"][1]
+
+
+def test_without_a_transfer_set_both_say_so(tiny_config, tiny_model, tmp_path):
+    import kdprobe
+
+    config = tiny_config(tiny_model, extra='analyses = ["priming_map", "priming_gain"]')
+    text = config.read_text().replace('name = "logits"', 'name = "fine-tune"')
+    config.write_text(text)
+    run = kdprobe.run(config, store=tmp_path, progress=False)
+    for name in ("priming_map", "priming_gain"):
+        (statement,) = run.analyses.statements[name]
+        assert "learns from no answers of a teacher" in statement

@@ -9,8 +9,8 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.files import clean
 from kdprobe.probing.options import PrimingMapOptions
-from kdprobe.probing.priming.measured import PrimingMap
-from kdprobe.probing.priming.parts import PARTS, PHRASES
+from kdprobe.probing.priming.measured import PrimingMap, position_name
+from kdprobe.probing.priming.parts import PARTS, PHRASES, POSITIONS
 from kdprobe.probing.priming.tables import mean_row, strategy_row, top_rows
 from kdprobe.probing.priming.teaching import Teaching
 from kdprobe.stats.least import FEWEST_PROBLEMS
@@ -18,6 +18,8 @@ from kdprobe.words import counted
 
 _QUOTED = 60
 """Characters quoted before the token that changes most."""
+_FIRST = position_name(*POSITIONS[0])
+"""The range of positions that is the first token."""
 
 
 def unreadable(analysis: str, error: KdprobeError) -> str:
@@ -54,14 +56,20 @@ def _sentence(mapped: PrimingMap, options: PrimingMapOptions, tokenizer: Any) ->
         return f"{mapped.strategy}: KL is exactly 0 at every token of {read}, because {why}."
     parts = [found for part in PARTS if (found := mean_row(mapped, "part", part))]
     largest = max(parts, key=lambda part: float(part["share"]))
-    share = f"{row['top_share']:.0%}"
+    first = mean_row(mapped, "position", _FIRST)
+    share = _percent(row["top_share"])
     if math.isfinite(row["top_share_low"]):
-        share += f" ({row['top_share_low']:.0%} to {row['top_share_high']:.0%})"
+        share += f" ({_percent(row['top_share_low'])} to {_percent(row['top_share_high'])})"
     return (
         f"{mapped.strategy}: KL is {_value(row)} over {read}. {_outcome(row, options.smallest_effect)} "
-        f"{share} of it is in a tenth of the tokens, and {largest['share']:.0%} in {PHRASES[largest['cell']]}. "
+        f"{share} of it is in a tenth of the tokens, {_percent(first['share'] if first else 0)} in the first token of "
+        f"each response, and {_percent(largest['share'])} in {PHRASES[largest['cell']]}. "
         f"{_unchanged(row, options.smallest_effect)} {_largest(mapped, tokenizer)}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _value(row: Mapping[str, Any]) -> str:
