@@ -231,6 +231,22 @@ def test_text_is_data_not_markup(teaching, tiny_record, responses, problems):
     json.dumps([figure.plotly for figure in result.figures])
 
 
+def test_the_map_of_tokens_shows_their_divergences_on_a_log_scale(teaching, tiny_record):
+    result = run(teaching(Here(tiny_record)))
+    (figure,) = [figure for figure in result.figures if "token by token" in figure.title]
+    (trace,) = figure.plotly["data"]
+    tokens = result.tables[TOKENS].query("strategy == 'teacher'")
+    for problem, shown, colours, texts in zip(*(trace[name] for name in ("y", "customdata", "z", "text")), strict=True):
+        rows = tokens.query(f"problem == '{problem}'")
+        kl = rows["kl"].to_numpy()
+        assert shown[: len(kl)] == pytest.approx(kl.tolist())
+        assert colours[: len(kl)] == pytest.approx(np.log10(np.maximum(kl, 1e-4)).tolist())
+        assert {*shown[len(kl) :], *colours[len(kl) :]} <= {None}
+        assert len(texts) == len(shown)
+    assert trace["zmin"] == -4
+    assert 10 ** trace["zmax"] >= tokens["kl"].max()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

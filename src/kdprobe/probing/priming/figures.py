@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from kdprobe.console.streams import visible
@@ -17,6 +19,8 @@ from kdprobe.probing.priming.tables import mean_row
 
 _SHOWN = 4
 """Responses of each strategy that are shown token by token."""
+_LEAST = -4
+"""The power of ten, in nats, up to which divergences have the same colour."""
 _INTERVALS = "Bars are 95% intervals over problems."
 
 
@@ -60,29 +64,37 @@ def _bars(maps: Sequence[PrimingMap], by: str, cells: Sequence[str]) -> dict[str
 
 
 def _token_map(mapped: PrimingMap, decode: Callable[[int], str]) -> Figure:
-    """Tokens are escaped, because plotly interprets HTML in labels."""
+    """Tokens are escaped, because plotly interprets HTML in labels. A log scale shows small changes, too."""
     shown = mapped.responses[:_SHOWN]
     width = max(len(each.ids) for each in shown)
+    largest = max(float(each.changes.kl.max()) for each in shown)
+    highest = max(0, math.ceil(math.log10(max(largest, 10.0**_LEAST))))
     heat = go.Heatmap(
         x=list(range(1, width + 1)),
         y=[html.escape(visible(each.problem)) for each in shown],
-        z=[[*each.changes.kl.tolist(), *[None] * (width - len(each.ids))] for each in shown],
+        z=[
+            [*np.log10(each.changes.kl.clip(10.0**_LEAST)).tolist(), *[None] * (width - len(each.ids))]
+            for each in shown
+        ],
+        customdata=[[*each.changes.kl.tolist(), *[None] * (width - len(each.ids))] for each in shown],
         text=[
             [*(html.escape(visible(repr(decode(id_))[1:-1])) for id_ in each.ids), *[""] * (width - len(each.ids))]
             for each in shown
         ],
-        zmin=0,
+        zmin=_LEAST,
+        zmax=highest,
         colorscale="Viridis",
-        colorbar={"title": "nats"},
+        colorbar={"title": "log10 nats"},
         hoverongaps=False,
-        hovertemplate="%{y}, token %{x} “%{text}”: %{z:.4g}<extra></extra>",
+        hovertemplate="%{y}, token %{x} “%{text}”: %{customdata:.4g}<extra></extra>",
     )
     figure = go.Figure(heat)
     figure.update_layout(
-        xaxis={"title": "position in the response"}, yaxis={"type": "category", "autorange": "reversed"}
+        xaxis={"title": "position in the response"},
+        yaxis={"type": "category", "autorange": "reversed", "automargin": True},
     )
     return Figure(
         f"KL(primed || bare) of the teacher, token by token: {mapped.strategy}",
-        "The first responses, one per row. Point at a cell to read the token.",
+        "The first responses, one per row, on a log scale. Point at a cell to read the token.",
         figure.to_plotly_json(),
     )
