@@ -177,6 +177,11 @@ def test_a_planted_position_carries_everything(torch, edited, patch, part):
     assert (heads["size"][1:] == 0).all()
 
 
+def child(module, *names):
+    """The child module with one of these names."""
+    return next(getattr(module, name) for name in names if hasattr(module, name))
+
+
 class Plain:
     """Patching by full passes with hooks, without kdprobe."""
 
@@ -187,8 +192,9 @@ class Plain:
         self.model = AutoModelForCausalLM.from_pretrained(record.path).eval()
         decoder = self.model.get_decoder()
         self.layers = decoder.h if hasattr(decoder, "h") else decoder.layers
-        self.attention = [getattr(layer, "self_attn", None) or layer.attn for layer in self.layers]
-        self.outputs = [getattr(each, "o_proj", None) or each.c_proj for each in self.attention]
+        attention = [child(layer, "self_attn", "attn", "attention", "self_attention") for layer in self.layers]
+        self.outputs = [child(each, "o_proj", "c_proj", "dense", "out_proj") for each in attention]
+        self.mlps = [child(layer, "mlp", "block_sparse_moe") for layer in self.layers]
 
     def texts(self, problem, other):
         """Ids of both up to the answer's first token that differs, the two tokens, and each token's characters."""
@@ -239,12 +245,14 @@ class Plain:
     def capture(self, ids):
         streams, mlps, heads = [], [], []
         with ExitStack() as stack, self.torch.no_grad():
-            for layer, output in zip(self.layers, self.outputs, strict=True):
+            for layer, output, mlp in zip(self.layers, self.outputs, self.mlps, strict=True):
                 for handle in (
                     layer.register_forward_pre_hook(
                         lambda _m, given, _k: streams.append(given[0].clone()), with_kwargs=True
                     ),
-                    layer.mlp.register_forward_hook(lambda _m, _g, out: mlps.append(out.clone())),
+                    mlp.register_forward_hook(
+                        lambda _m, _g, out: mlps.append((out[0] if isinstance(out, tuple) else out).clone())
+                    ),
                     output.register_forward_pre_hook(lambda _m, given: heads.append(given[0].clone())),
                 ):
                     stack.callback(handle.remove)
@@ -270,7 +278,11 @@ class Plain:
                     lambda _m, given, i=index: (swap(given[0], streams[i]), *given[1:]),
                 )
                 changes["residual", index, -1, part] = self.score(ids, answers, [hook]) - clean
-                hook = layer.mlp.register_forward_hook, lambda _m, _g, out, i=index: swap(out, mlps[i])
+
+                def swap_mlp(_m, _given, out, i=index, swap=swap):
+                    return (swap(out[0], mlps[i]), *out[1:]) if isinstance(out, tuple) else swap(out, mlps[i])
+
+                hook = self.mlps[index].register_forward_hook, swap_mlp
                 changes["mlp", index, -1, part] = self.score(ids, answers, [hook]) - clean
                 for head in range(self.model.config.num_attention_heads):
 
@@ -284,7 +296,10 @@ class Plain:
         return clean, self.score(others, answers), changes
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "phi3", "gpt2"])
+MORE = ["gpt_neox", "falcon", "cohere", "stablelm", "glm4", "granite", "mixtral", "gpt_oss", "deepseek_v3"]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "phi3", "gpt2", *MORE])
 def test_effects_are_those_of_full_passes_with_hooks(torch, patch, model_of, architecture):
     record = model_of(architecture)
     tables = patch(Student("base", record), context={"problems": PROBLEMS[:3]}, heads="by_position").tables
@@ -302,6 +317,42 @@ def test_effects_are_those_of_full_passes_with_hooks(torch, patch, model_of, arc
             assert row.nats == pytest.approx(expected, abs=5e-4, rel=1e-4), row
             if runs["tells_apart"]:
                 assert row.effect == pytest.approx(expected / (counterfactual - clean), abs=1e-2)
+
+
+def test_mlps_that_cannot_be_patched_are_left_out_and_said(torch, patch, model_of, edited):
+    from types import SimpleNamespace
+
+    from transformers import BloomConfig, BloomForCausalLM
+
+    from kdprobe.probing.contrast.reading import contrast_reader
+
+    result = patch(Student("base", model_of("opt")), heads="none")
+    assert set(result.tables["contrast"]["kind"]) == {"residual"}
+    assert "MLPs were not patched: those of this architecture" in result.statements[1]
+    # BLOOM's add the residual stream to their output.
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4)).eval()
+    assert contrast_reader("bloom", SimpleNamespace(model=bloom, tokenizer=None)).mlps == []
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_a_beginning_that_is_read_once_changes_nothing(patch, model_of, architecture, monkeypatch):
+    from kdprobe.probing.contrast import reading
+
+    student = Student("base", model_of(architecture))
+    once = patch(student, heads="by_position").tables["contrast_by_problem"]
+    scores = []
+    original = reading.ContrastReader.score
+
+    def score(self, sequence, copies=1):
+        scores.append(sequence.start)
+        return original(self, sequence, copies)
+
+    monkeypatch.setattr(reading.ContrastReader, "score", score)
+    patch(student)
+    assert max(scores) > 20
+    monkeypatch.setattr(reading, "_SAME", -1)
+    anew = patch(student, heads="by_position").tables["contrast_by_problem"]
+    pd.testing.assert_frame_equal(once, anew, atol=5e-4, rtol=1e-3, check_exact=False)
 
 
 def test_patching_everything_is_the_counterfactual_run_and_patching_nothing_changes_nothing(patch, tiny_record):

@@ -11,8 +11,8 @@ from kdprobe.errors import KdprobeError
 
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 """Names that architectures use for the attention module of a layer."""
-_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
-"""Names of the MLP, or of the last of its parts."""
+_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+"""Names that architectures use for the MLP of a layer."""
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
 
 

@@ -13,6 +13,7 @@ from kdprobe.errors import NonFiniteError
 from kdprobe.models.anatomy import Anatomy, anatomy, mlp_modules
 from kdprobe.models.forward.prefix import Prefix, read_prefix, separable
 from kdprobe.probing.contrast.sites import Site
+from kdprobe.probing.interventions.exact_effects import TOLERANCE, answering, restarted
 from kdprobe.probing.interventions.forward import CleanRun, InMemory, clean_run
 
 _SAME = 1e-3
@@ -130,7 +131,8 @@ def recorded(reading: ContrastReader, text: Text) -> Recorded:
     def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
         bundled = isinstance(output, tuple)
         forms.append((module, bundled))
-        written.append(output[0] if bundled else output)
+        # Copied, because some layers add to it in place.
+        written.append((output[0] if bundled else output).clone())
 
     with ExitStack() as stack:
         for module in reading.mlps:
@@ -142,8 +144,12 @@ def recorded(reading: ContrastReader, text: Text) -> Recorded:
 
 @torch.no_grad()
 def _write_alone(reading: ContrastReader) -> bool:
-    """Whether MLPs add to the residual stream, and do not pass it on themselves, as those of BLOOM and MPT do."""
+    """Whether MLPs add to the residual stream, and do not pass it on themselves, as those of BLOOM and MPT do.
+
+    Also checks, on a few tokens, that replacing each MLP's output by itself changes nothing.
+    """
     inputs: list[int] = []
+    text = Text(tuple(range(8)), (0, 1))
 
     def count(_module: nn.Module, positional: Any, keyword: Any) -> None:
         given = [*positional, *keyword.values()]
@@ -152,5 +158,11 @@ def _write_alone(reading: ContrastReader) -> bool:
     with ExitStack() as stack:
         for module in reading.mlps:
             stack.callback(module.register_forward_pre_hook(count, with_kwargs=True).remove)
-        reading.score(Text(tuple(range(8)), (0, 1)))
-    return inputs == [1] * len(reading.mlps)
+        own = recorded(reading, text)
+    if inputs != [1] * len(reading.mlps):
+        return False
+    for layer, (mlp, output) in enumerate(zip(reading.mlps, own.mlps, strict=True)):
+        with restarted(reading, own.run, layer, own.run.attended[layer]), answering(mlp, output.clone(), own.run):
+            if not float((reading.score(text)[0] - own.run.log_p).abs()) <= TOLERANCE:
+                return False
+    return True

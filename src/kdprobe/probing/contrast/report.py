@@ -49,18 +49,28 @@ def statements(
 
 
 def summary(untrained: ContrastedStudent, students: Sequence[ContrastedStudent], seed: int) -> dict[str, Any]:
-    """Effects and differences at all positions of every site, and at every part of the residual stream, for JSON."""
+    """Shares and their differences, for JSON: the residual stream by part, everything else at all positions."""
     groups = [Group(untrained.student, [untrained]), *shown(students)]
     return {
         "untrained": untrained.student,
         "pairs": len(untrained.pairs),
-        "effects": [{"student": group.name, **clean(row)} for group in groups for row in mean_rows(group, "effect")],
+        "effects": [
+            {"student": group.name, **clean(row)}
+            for group in groups
+            for row in mean_rows(group, "effect")
+            if _brief(row)
+        ],
         "changes": [
             {"student": group.name, **clean(row)}
             for group in shown(students, untrained)
             for row in change_rows(group, "effect", seed)
+            if _brief(row)
         ],
     }
+
+
+def _brief(row: dict[str, Any]) -> bool:
+    return bool(row["kind"] == "residual") != bool(row["part"] == ALL)
 
 
 def _pairs_sentence(found: Pairs) -> str:
