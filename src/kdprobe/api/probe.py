@@ -69,7 +69,7 @@ def probe(
             `[layer, head, query, key]` or the `attentions` that a model returns; or a list of paths.
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
             needs by the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`,
-            `patterns`, `head_metrics`, `batch_size` and `seed`, which are attributes of
+            `patterns`, `counterfactuals`, `head_metrics`, `batch_size` and `seed`, which are attributes of
             `kdprobe.probing.AnalysisContext`. It returns a table (a DataFrame or a list of dicts), a dict of
             DataFrames, or a `kdprobe.probing.AnalysisResult`.
         head_metrics: Functions to use as head metrics: a list, or a dict that maps names to functions. Each takes a

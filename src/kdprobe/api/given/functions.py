@@ -37,6 +37,7 @@ _NEEDS: dict[str, frozenset[Need]] = {
     "pool": frozenset({"students"}),
     "patterns": frozenset({"patterns"}),
     "records": frozenset({"scores"}),
+    "counterfactuals": frozenset({"counterfactuals"}),
     "head_metrics": frozenset(),
     "batch_size": frozenset(),
     "seed": frozenset(),
