@@ -97,7 +97,8 @@ class ServerTeacher:
             at = at if left_out else f"a sampling temperature of {sampling.temperature:g}"
             raise KdprobeError(
                 f"At {at}, some servers return log-probabilities at that temperature, and others at temperature 1.",
-                'Set teacher.options.unscaled = true if yours does the latter, or log_probabilities = "never".',
+                "If yours returns them at temperature 1, set teacher.options.unscaled = true; otherwise set "
+                'log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed
         return self._responses(requests, sampling)
