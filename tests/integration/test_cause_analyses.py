@@ -99,7 +99,7 @@ def test_the_screen_sends_the_planted_head_first_to_the_exact_runs(into, look, u
     assert (pair["heads"][0]["layer"], pair["heads"][0]["head"]) == PLANTED
     # What brings the gain into the one student takes all of it from the other.
     assert pair["heads"][0]["share"] == pytest.approx(1, abs=1e-3)
-    assert "100% of the gain" in result.statements[1]
+    assert "100% of the gain" in result.statements[2]
 
 
 def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
@@ -177,7 +177,11 @@ def test_tables_are_tidy(look, untrained, tiny_student):
     sets = result.tables["ablation_sets"]
     counts = sets.groupby("student")["set"].value_counts()
     assert counts["untrained"].to_dict() == {"random": 8, "top": 2, "every": 2}
-    assert counts["trained"].to_dict() == {"random": 8, "top": 2, "every": 2, "moved": 2}
+    assert counts["trained"].to_dict() == {"random": 16, "top": 2, "every": 2, "moved": 2}
+    # The top heads are not measured on the first of four folds.
+    assert sets.loc[sets["set"] == "top", "problems"].eq(3).all()
+    read = sets[sets["set"] == "random"].groupby("compared_with")["problems"]
+    assert read.unique().map(list).to_dict() == {"top": [3], "moved": [4]}
     assert set(sets.loc[sets["set"] != "every", "heads"]) == {2}
     assert set(result.tables["head_correlations"]["change"]) == {"qk", "ov", "pattern"}
 
@@ -344,15 +348,61 @@ def test_a_student_without_heads_is_one_with_their_outputs_at_zero(torch, tiny_r
     assert effect.abs().max() > 0.1
 
 
+def test_top_heads_are_measured_on_problems_that_did_not_select_them(torch, look, untrained, tiny_record, problems):
+    from kdprobe.console import progress
+    from kdprobe.models.load import load
+    from kdprobe.probing.interventions.accuracy import without_heads
+    from kdprobe.probing.interventions.forward import head_outputs, reader
+    from kdprobe.students.sequence import problem_sequences
+
+    result = look("ablation", [untrained], exact="all", together=2, folds=2, random_sets=3, replacement="zero")
+    table = result.tables["ablation"].query("method == 'gradient' and metric == 'log_p_gold_solution'")
+    by_problem = table[table["problem"] != "pooled"].pivot(index=["layer", "head"], columns="problem", values="value")
+    names = [problem.id for problem in problems[:4]]
+    first = by_problem[[names[0], names[2]]].mean(axis=1).nsmallest(2).index.tolist()
+    loaded = load(tiny_record, dtype="float32")
+    sequences = problem_sequences(loaded.tokenizer, [problems[1], problems[3]])
+    log_p = []
+    for heads in ([], first):
+        with progress("test") as bar, reader(without_heads(loaded, heads)) as reading:
+            log_p.append(head_outputs(reading, sequences, bar=bar).log_p.double().mean(dim=0)[0])
+    sets = result.tables["ablation_sets"].query("metric == 'log_p_gold_solution'")
+    top, random = (sets[sets["set"] == kind] for kind in ("top", "random"))
+    assert top["value"].item() == pytest.approx(float(log_p[1] - log_p[0]), abs=1e-4)
+    assert set(top["problems"]) == set(random["problems"]) == {2}
+    selection = result.tables["ablation_selection"].set_index(["layer", "head"])
+    second = by_problem[[names[1], names[3]]].mean(axis=1).nsmallest(2).index.tolist()
+    assert selection["folds"].sum() == 4
+    assert set(selection.index[selection["folds"] > 0]) == {*first, *second}
+    assert selection["resamples"].sum() == pytest.approx(2)
+    assert "divided into 2 folds" in result.statements[0]
+
+
+def test_one_problem_selects_heads_for_itself(look, untrained, planted):
+    for name, students in (("ablation", [untrained]), ("patching", [untrained, planted])):
+        result = look(name, students, count=1, exact=2, random_sets=3)
+        said = " ".join(result.statements)
+        assert "selected on the problem that their effects are measured on, so they are not compared" in said
+        assert "random sets of" not in said.replace("random sets of the same size", "")
+
+
 def test_accuracy_without_heads(look, untrained):
     result = look("ablation", [untrained], count=2, exact=2, random_sets=1, accuracy=True, max_new_tokens=4)
     table = result.tables["accuracy"].set_index("set")
     assert table["n"].tolist() == [2, 2, 2]
     assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
+    assert "These are the problems that the top heads were selected on." in result.statements
     assert any(
         sentence.startswith("With all heads, untrained solves ") and "; without its top 2 heads, " in sentence
         for sentence in result.statements
     )
+
+
+def test_accuracy_without_heads_on_problems_that_did_not_select_them(look, untrained):
+    options = {"problems": 1, "exact": 2, "random_sets": 1, "accuracy": True, "max_new_tokens": 4}
+    result = look("ablation", [untrained], count=3, **options)
+    assert result.tables["accuracy"]["n"].tolist() == [2, 2, 2]
+    assert not any("selected on." in sentence for sentence in result.statements)
 
 
 def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):

@@ -8,6 +8,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.gain import Gain
 from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Sweep, chosen_students
+from kdprobe.probing.selection import select_heads
 from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.student import Student
 
@@ -60,7 +61,9 @@ def swept(together, random):
     nothing = np.zeros((2, 1, 4, 2))
     twice = np.broadcast_to(both(np.array(random)), (2, len(random), 2))
     top = {"top": [(0, 0), (0, 1)]}
-    return Sweep(nothing, [], np.zeros((2, 0, 2)), top, {"top": np.full((2, 2), together)}, twice)
+    effects = {"top": np.full((2, 2), together), "moved": np.full((2, 2), together)}
+    selection = select_heads(nothing[..., 0], together=2, exact=4, folds=5, seed=0)
+    return Sweep(nothing, [], np.zeros((2, 0, 2)), {**top, "moved": top["top"]}, effects, twice, selection)
 
 
 @pytest.mark.parametrize(("together", "sign", "p"), [(-5, -1, 1 / 5), (-2, -1, 3 / 5), (-5, 1, 1), (1, 1, 2 / 5)])

@@ -9,6 +9,7 @@ import pytest
 from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Sweep
 from kdprobe.probing.interventions.tables import effect_table, set_table
+from kdprobe.probing.selection import select_heads
 from kdprobe.report.payload.heads import head_measures
 from kdprobe.stats.p_values import p_text
 
@@ -28,14 +29,11 @@ def sweep():
     }
     random = draw.normal(-1, 1, (PROBLEMS, 19, 2))
     heads = [(0, 0), (1, 2), (1, 1), (0, 2)]
-    return Sweep(
-        draw.normal(size=(PROBLEMS, LAYERS, HEADS, 2)),
-        heads,
-        draw.normal(size=(PROBLEMS, 4, 2)),
-        sets,
-        together,
-        random,
-    )
+    screened = draw.normal(size=(PROBLEMS, LAYERS, HEADS, 2))
+    selection = select_heads(screened[..., 0], together=2, exact=4, folds=5, seed=0)
+    # The top heads are not measured on the first fold, so their random sets are not, either.
+    together["top"][selection.folds == 0] = np.nan
+    return Sweep(screened, heads, draw.normal(size=(PROBLEMS, 4, 2)), sets, together, random, selection)
 
 
 def test_sets_have_the_p_of_the_analysis(sweep):

@@ -106,8 +106,7 @@ function exactNote(exact: boolean[], top: number | undefined, diverged: number |
     top && diverged && count <= top + diverged
       ? ` (the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from the first student's)`
       : "";
-  const selected = chosen ? " These heads were selected on the problems that their effects are measured on." : "";
-  if (!rest) return `The effects of all ${count} heads${chosen} were computed exactly.${selected}`;
+  if (!rest) return `The effects of all ${count} heads${chosen} were computed exactly.`;
   const outlined = count === 1 ? "effect of the outlined head was" : `effects of the ${count} outlined heads${chosen} were`;
-  return `The ${outlined} computed exactly.${selected} The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the outlined ${count === 1 ? "one" : "ones"}.`;
+  return `The ${outlined} computed exactly. The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the outlined ${count === 1 ? "one" : "ones"}.`;
 }

@@ -18,7 +18,7 @@ _TOKENS: frozenset[MetricNeed] = frozenset({"tokens"})
 _SPANS: frozenset[MetricNeed] = frozenset({"spans"})
 _CAUSAL: frozenset[MetricNeed] = frozenset({"causal"})
 _FORMATS = {
-    "ablation": 5,
+    "ablation": 6,
     "association": 2,
     "attention": 2,
     "attribution": 2,
@@ -26,7 +26,7 @@ _FORMATS = {
     "drift": 2,
     "geometry": 2,
     "heads": 7,
-    "patching": 2,
+    "patching": 3,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(

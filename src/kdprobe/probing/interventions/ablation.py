@@ -20,7 +20,7 @@ from kdprobe.probing.interventions.options import AblationOptions
 from kdprobe.probing.interventions.random_control import control_figure, random_control
 from kdprobe.probing.interventions.replacement import ablated
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep, chosen_students, load_in_full, sweep_heads
-from kdprobe.probing.interventions.tables import effect_table, joined, set_table
+from kdprobe.probing.interventions.tables import effect_table, joined, selection_table, set_table
 from kdprobe.students.sequence import ProblemSequence
 
 _WORSE: Sign = -1
@@ -60,15 +60,21 @@ class AblationAnalysis:
         tables = {
             "ablation": joined([effect_table(name, sweep, sequences, seed) for name, sweep in sweeps.items()]),
             "ablation_sets": joined([set_table(name, sweep, seed) for name, sweep in sweeps.items()]),
+            "ablation_selection": joined([selection_table(name, sweep.selection) for name, sweep in sweeps.items()]),
             "head_evidence": evidence.table,
             "head_correlations": evidence.correlations,
         }
         statements = [*ablation_statements(sweeps, controls, self.options, seed), *evidence.statements]
         if self.options.accuracy:
+            unseen = context.problems[len(sequences) :]
             tables["accuracy"] = accuracy_without_heads(
-                students, context.problems, self.options, sweeps, pool, batch_size=context.batch_size, seed=seed
+                *(students, unseen or context.problems, self.options, sweeps, pool),
+                batch_size=context.batch_size,
+                seed=seed,
             )
             statements += accuracy_sentences(tables["accuracy"])
+            if not unseen:
+                statements.append("These are the problems that the top heads were selected on.")
         screened = {
             f"Ablating each head (first-order estimate): log p(gold solution) of {name}": screened.mean(axis=0)
             for name, screened in ((name, sweep.screened[..., 0]) for name, sweep in sweeps.items())

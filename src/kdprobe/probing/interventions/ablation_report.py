@@ -14,9 +14,9 @@ from kdprobe.probing.labels import head_label
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.words import counted
 
-_NAMED = 3
+NAMED = 3
+"""Heads named in a sentence."""
 DIVERGENCE = "divergence of attention"
-_SELECTED = "These heads were selected on the problems that their effects are measured on."
 Controls = Mapping[str, Mapping[str, Control]]
 """Each student's sets (`top`, and for trained students `moved`) and their comparison with random sets."""
 
@@ -30,22 +30,21 @@ def ablation_statements(
     how = (
         f"A head is replaced by {replaced}; its effect is the mean change in log p(gold solution) over "
         f"{counted(problems, 'problem')}. All heads are screened with a gradient-based estimate. "
-        f"{_computed_exactly(sweeps, options)}"
+        f"{_computed_exactly(sweeps, options)} {next(iter(sweeps.values())).selection.sentence()}"
     )
     sentences = [how]
     for name, sweep in sweeps.items():
-        top = f"The top {counted(controls[name]['top'].heads, 'head')}: {controls[name]['top'].sentence()}"
-        sentences.append(f"{name}: {_lowest(sweep, seed)} {top}")
+        sentences.append(f"{name}: {_lowest(sweep, seed)} {top_sentence(controls[name]['top'])}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
-            heads = "; ".join(head_label(*head) for head in moved[:_NAMED]) + ("; ..." if len(moved) > _NAMED else "")
+            heads = "; ".join(head_label(*head) for head in moved[:NAMED]) + ("; ..." if len(moved) > NAMED else "")
             those = "head" if len(moved) == 1 else f"{len(moved)} heads"
             sentences.append(f"{name}: the {those} with the largest {DIVERGENCE} ({heads}): {control.sentence()}")
     return sentences
 
 
 def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> str:
-    """Which effects are exact, and where these heads were selected."""
+    """Which effects are exact."""
     if options.exact == "all":
         return "The effects of all heads are computed exactly."
     one = options.exact == 1
@@ -53,13 +52,12 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     top = f"the {heads} whose ablation lowers log p most according to that estimate"
     also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
     if not also:
-        selected = "This head was selected on the problems that its effect is measured on." if one else _SELECTED
-        return f"The effects of {top} are computed exactly. {selected}"
+        return f"The effect{'' if one else 's'} of {top} {'is' if one else 'are'} computed exactly."
     changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
     return (
-        f"The effects of {top}, and of {changed}, are computed exactly. {_SELECTED} A "
-        f"head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first "
-        "student's. Ranked by their change in entropy, other heads may come first."
+        f"The effects of {top}, and of {changed}, are computed exactly. A head's "
+        f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's. A ranking by the "
+        "change in entropy may put other heads first."
     )
 
 
@@ -80,17 +78,27 @@ def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[st
     }
 
 
+def top_sentence(control: Control) -> str:
+    """What the top heads do together, and whether random sets do as much."""
+    return f"The top {counted(control.heads, 'head')}: {control.sentence()}"
+
+
 def _lowest(sweep: Sweep, seed: int) -> str:
-    """The heads whose ablation lowers log p most, if their intervals exclude 0."""
+    """The heads whose ablation lowers log p most, whichever fold is left out, if their intervals exclude 0."""
     effects = means_over_problems(sweep.exact[..., 0], seed)
     has_interval = np.isfinite(effects.high)
     below = np.where(has_interval, effects.high, effects.value) < 0
     one = len(sweep.heads) == 1
-    lowest = [index for index in np.argsort(effects.value)[:_NAMED] if below[index]]
-    if not lowest:
+    if not below.any():
         if one:
             return "the only effect that was computed exactly is not significantly below 0."
         return f"none of the {len(sweep.heads)} effects that were computed exactly is significantly below 0."
+    lowest = [index for index in sweep.selection.leading(sweep.heads, -sweep.exact[..., 0], NAMED) if below[index]]
+    if not lowest:
+        return (
+            f"which of the {len(sweep.heads)} heads whose effects were computed exactly lower log p most depends on "
+            f"the problems: none is among the first {NAMED} with every fold left out."
+        )
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")

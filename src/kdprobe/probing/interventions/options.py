@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,10 +21,15 @@ class AttributionOptions(BaseModel):
 class InterventionOptions(AttributionOptions):
     """Options of all interventions."""
 
-    exact: int | Literal["all"] = Field(
+    exact: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=8, description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`."
     )
     together: int = Field(default=8, ge=1, description="Number of the top heads to replace together.")
+    folds: int = Field(
+        default=5,
+        ge=2,
+        description="Number of folds of the problems, so that heads are selected and measured on different ones.",
+    )
     random_sets: int = Field(
         default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
     )
@@ -34,7 +39,7 @@ class InterventionOptions(AttributionOptions):
 class AblationOptions(InterventionOptions):
     """Options of `ablation`."""
 
-    exact: int | Literal["all"] = Field(
+    exact: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=8,
         description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`. In trained "
         "students, the heads whose attention diverged most from the first student's are added; `together` says how "
@@ -45,8 +50,8 @@ class AblationOptions(InterventionOptions):
     )
     accuracy: bool = Field(
         default=False,
-        description="Also evaluate students with lm-eval: once without their top heads, and once without the same "
-        "number of random heads.",
+        description="Also evaluate students with lm-eval, once without their top heads and once without the same "
+        "number of random heads, on the problems that the heads were not selected on, if there are any.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 

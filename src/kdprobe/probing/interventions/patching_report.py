@@ -11,18 +11,16 @@ import pandas as pd
 
 from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.probing.figures import signed_maps
+from kdprobe.probing.interventions.ablation_report import NAMED, top_sentence
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.gain import Gain, gain_table
 from kdprobe.probing.interventions.random_control import control_figure, random_control
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
-from kdprobe.probing.interventions.tables import effect_table, joined, set_table
+from kdprobe.probing.interventions.tables import effect_table, joined, selection_table, set_table
 from kdprobe.probing.labels import head_label
 from kdprobe.probing.tables import POOLED
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.students.sequence import ProblemSequence
-from kdprobe.words import counted
-
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,9 @@ def patching_result(
             "patching_sets": joined(
                 [set_table(pair.receiver, pair.sweep, seed).assign(source=pair.source) for pair in pairs]
             ),
+            "patching_selection": joined(
+                [selection_table(pair.receiver, pair.sweep.selection).assign(source=pair.source) for pair in pairs]
+            ),
             "gain": joined([gain_table(name, first, gain, problems) for name, gain in gains.items()]),
         },
         figures=[
@@ -93,11 +94,8 @@ def patching_result(
         ],
         statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
-            *(
-                f"{_sentence(pair, seed)} The top {counted(controls[pair.name].heads, 'head')}: "
-                f"{controls[pair.name].sentence()}"
-                for pair in pairs
-            ),
+            pairs[0].sweep.selection.sentence(),
+            *(f"{_sentence(pair, seed)} {top_sentence(controls[pair.name])}" for pair in pairs),
         ],
         summary={"pairs": [_summary(pair) for pair in pairs]},
     )
@@ -125,8 +123,9 @@ def _sentence(pair: Patched, seed: int) -> str:
     """Which heads carry most, and what all heads carry together."""
     effects = means_over_problems(pair.sweep.exact[..., 0], seed)
     shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
-    order = np.argsort(-pair.sign * effects.value)[:_NAMED]
-    carrying = [index for index in order if pair.sign * effects.value[index] > 0]
+    towards = pair.sign * pair.sweep.exact[..., 0]
+    leading = pair.sweep.selection.leading(pair.sweep.heads, towards, NAMED)
+    carrying = [index for index in leading if towards[:, index].mean() > 0]
     listed = "; ".join(
         f"{head_label(*pair.sweep.heads[index])} ({effects.value[index]:+.2f}"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f}" if np.isfinite(effects.low[index]) else "")
@@ -139,7 +138,12 @@ def _sentence(pair: Patched, seed: int) -> str:
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
     largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
-    none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
+    none = (
+        f"which heads shift log p most in the direction of the gain depends on the problems: none is among the first "
+        f"{NAMED} with every fold left out"
+        if (towards.mean(axis=0) > 0).any()
+        else "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
+    )
     return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 
 

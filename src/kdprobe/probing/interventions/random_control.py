@@ -26,8 +26,7 @@ class Control:
         low: Lower end of its 95% interval over problems; NaN for one problem.
         high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
-        p: Share of sets, including this one, whose effect is at least as large. Heads chosen on the same problems are
-            rare by construction: p does not tell what other problems would show.
+        p: Share of sets, including this one, whose effect is at least as large.
     """
 
     heads: int
@@ -62,8 +61,9 @@ class Control:
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     """Compares one of a sweep's sets with the random sets; `sign` is the direction in which an effect is large."""
-    means = means_over_problems(sweep.together[kind][:, 0], seed)
-    random = sweep.random[..., 0].mean(axis=0)
+    chosen, drawn = (effects[..., 0] for effects in sweep.compared(kind))
+    means = means_over_problems(chosen, seed)
+    random = drawn.mean(axis=0)
     effect = float(means.value)
     p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
     return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, p)

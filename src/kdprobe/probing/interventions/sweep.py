@@ -1,4 +1,8 @@
-"""Replaces the heads of a student: all by gradient, the top ones exactly, and these together."""
+"""Replaces the heads of a student: all by gradient, the top ones exactly, and these together.
+
+Heads are selected and measured on different problems (`kdprobe.probing.selection`): the set that is replaced on a fold
+of the problems comes first on the folds before it.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,12 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.interventions.exact_effects import exact_effects
-from kdprobe.probing.interventions.forward import Reader
+from kdprobe.probing.interventions.forward import TARGETS, Reader
 from kdprobe.probing.interventions.joint_effects import joint_effects, random_sets
 from kdprobe.probing.interventions.options import InterventionOptions
 from kdprobe.probing.interventions.replacement import Donor
 from kdprobe.probing.labels import Head
+from kdprobe.probing.selection import Selection, select_heads
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.replicates import chosen
 from kdprobe.students.sequence import ProblemSequence
@@ -38,10 +43,12 @@ class Sweep:
         screened: To first order, `[problem, layer, head, target]`.
         heads: The heads replaced exactly, in the order of the screening.
         exact: Their effects, `[problem, head, target]`.
-        sets: Heads that were also replaced together: `top`, the first of the screening; `every`, all heads of the
-            student; and, if known, `moved`, those whose attention changed most.
-        together: Effects of the sets by name, `[problem, target]`.
+        sets: Heads that were also replaced together: `top`, the first of the screening over all problems; `every`, all
+            heads of the student; and, if known, `moved`, those whose attention changed most.
+        together: Effects of the sets by name, `[problem, target]`. Those of `top` are of the heads selected on the
+            folds before the problem's; NaN in the first fold. With a single problem, they are of `sets["top"]`.
         random: Effects of random sets of the same size as the top heads, `[problem, set, target]`.
+        selection: How problems select the top heads.
     """
 
     screened: Array
@@ -50,6 +57,17 @@ class Sweep:
     sets: dict[str, list[Head]]
     together: dict[str, Array]
     random: Array
+    selection: Selection
+
+    def compared(self, kind: str) -> tuple[Array, Array]:
+        """The effects of a set, `[problem, target]`, and of random sets on the same problems, `[problem, set, target]`.
+
+        There are no random sets if the top heads were selected on the problem that they were measured on.
+        """
+        chosen = self.together[kind]
+        known = np.isfinite(chosen).all(axis=-1)
+        selected_here = kind == "top" and not self.selection.folds.any()
+        return chosen[known], self.random[known][:, : 0 if selected_here else None]
 
 
 def sweep_heads(
@@ -87,18 +105,32 @@ def sweep_heads(
     order = ranked(sign * screened[..., 0].mean(axis=0))
     heads = order if options.exact == "all" else order[: options.exact]
     top = heads[: options.together]
-    sets = {"top": top, "every": order}
+    selection = select_heads(sign * screened[..., 0], len(top), len(heads), options.folds, seed)
+    sets = {"every": order}
     if moved:
         sets["moved"] = list(moved[: len(top)])
         heads = list(dict.fromkeys([*heads, *sets["moved"]]))
     drawn = random_sets(top, shape, options.random_sets, same_layers=options.same_layers, seed=seed)
     with progress(f"{label}, {len(heads)} heads one by one", len(sequences)) as bar:
         exact = exact_effects(reading, sequences, donor, heads, batch_size=batch_size, bar=bar)
-    with progress(f"{label}, sets of {len(top)} heads", len(sequences)) as bar:
-        all_sets = [*sets.values(), *drawn]
-        joint = joint_effects(reading, sequences, donor, all_sets, batch_size=batch_size, bar=bar).numpy()
-    together = {name: joint[:, index] for index, name in enumerate(sets)}
-    return Sweep(screened, heads, exact.numpy(), sets, together, joint[:, len(sets) :])
+    held_out = np.full((len(sequences), len(TARGETS)), np.nan)
+    with progress(f"{label}, sets of {len(top)} heads", 2 * len(sequences) - (selection.folds == 0).sum()) as bar:
+
+        def replaced(problems: Sequence[int], all_sets: Sequence[Sequence[Head]]) -> Array:
+            own = Donor([donor.z[index] for index in problems], donor.matrices)
+            read = [sequences[index] for index in problems]
+            joint: Array = joint_effects(reading, read, own, all_sets, batch_size=batch_size, bar=bar).numpy()
+            return joint
+
+        joint = replaced(range(len(sequences)), [*sets.values(), *drawn])
+        for fold, members in enumerate(selection.before, start=1):
+            problems = np.flatnonzero(selection.folds == fold)
+            held_out[problems] = replaced(problems.tolist(), [members])[:, 0]
+        if not selection.before:
+            held_out = replaced(range(len(sequences)), [top])[:, 0]
+    together = {"top": held_out, **{name: joint[:, index] for index, name in enumerate(sets)}}
+    random = joint[:, len(sets) :]
+    return Sweep(screened, heads, exact.numpy(), {"top": top, **sets}, together, random, selection)
 
 
 def chosen_students(students: Sequence[Student], names: Sequence[str], analysis: str) -> list[Student]:

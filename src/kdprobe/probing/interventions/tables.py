@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.sweep import Array, Sweep
 from kdprobe.probing.labels import Head
+from kdprobe.probing.selection import Selection
 from kdprobe.probing.tables import POOLED
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.students.sequence import ProblemSequence
@@ -60,15 +62,36 @@ def _long(heads: Sequence[Head], values: Array, sequences: Sequence[ProblemSeque
 
 
 def set_table(student: str, sweep: Sweep, seed: int) -> pd.DataFrame:
-    """Effects of sets of heads over all problems; `number` counts the random sets."""
+    """Effects of sets of heads, means over `problems` problems.
+
+    The set `random` repeats for every set that it is compared with (`compared_with`), because top heads are measured on
+    fewer problems; `number` counts the random sets.
+    """
     rows = []
-    chosen = [(kind, 0, len(heads), sweep.together[kind]) for kind, heads in sweep.sets.items()]
     top = len(sweep.sets["top"])
-    random = [("random", index + 1, top, sweep.random[:, index]) for index in range(sweep.random.shape[1])]
-    for kind, index, size, values in [*chosen, *random]:
-        means = means_over_problems(values, seed)
-        for target, name in enumerate(TARGETS):
-            interval = (means.value[target], means.low[target], means.high[target])
-            rows.append((student, kind, index, size, f"log_p_gold_{name}", POOLED, *interval))
-    columns = ["student", "set", "number", "heads", "metric", "problem", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    for kind, heads in sweep.sets.items():
+        chosen, random = sweep.compared(kind)
+        compared = [("random", kind, index + 1, top, random[:, index]) for index in range(random.shape[1])]
+        for name, against, number, size, values in [
+            (kind, "", 0, len(heads), chosen),
+            *(compared if kind != "every" else []),
+        ]:
+            means = means_over_problems(values, seed)
+            for target, measured in enumerate(TARGETS):
+                row = (student, name, against, number, size, len(values), f"log_p_gold_{measured}", POOLED)
+                rows.append((*row, means.value[target], means.low[target], means.high[target]))
+    columns = ["student", "set", "compared_with", "number", "heads", "problems", "metric", "problem"]
+    return pd.DataFrame(rows, columns=[*columns, "value", "low", "high"])
+
+
+def selection_table(student: str, selection: Selection) -> pd.DataFrame:
+    """How stable the selection is.
+
+    `folds` counts the folds, of `of_folds`, whose other problems select a head; `resamples` is the share of resamples
+    of the problems that do.
+    """
+    counts = Counter(head for heads in selection.without for head in heads)
+    chosen = set(counts) | {(int(layer), int(head)) for layer, head in np.argwhere(selection.resamples > 0)}
+    rows = [(student, *head, counts[head], len(selection.without), float(selection.resamples[head])) for head in chosen]
+    rows.sort(key=lambda row: (-row[5], row[1:3]))
+    return pd.DataFrame(rows, columns=["student", "layer", "head", "folds", "of_folds", "resamples"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TABLE = "ablation_sets"
-_COLUMNS = {"student", "set", "number", "heads", "metric", "problem", "value"}
+_COLUMNS = {"student", "set", "compared_with", "number", "heads", "metric", "problem", "value"}
 
 
 class HeadSet(TypedDict):
@@ -62,7 +62,8 @@ def head_sets(frame: pd.DataFrame | None, metric: str, kind: str) -> dict[str, H
         return {}
     found: dict[str, HeadSet] = {}
     for student, rows in frame[frame["metric"] == metric].groupby("student", sort=False):
-        chosen, random = rows[rows["set"] == kind], rows.loc[rows["set"] == "random", "value"]
+        chosen = rows[rows["set"] == kind]
+        random = rows.loc[(rows["set"] == "random") & (rows["compared_with"] == kind), "value"]
         if len(chosen) == 1 and len(random):
             effect = float(chosen["value"].iloc[0])
             as_large = int((random <= effect).sum())
