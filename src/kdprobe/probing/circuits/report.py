@@ -94,7 +94,9 @@ class _Family:
         for index in chosen:
             known = np.isfinite(means.low[index])
             interval = f", {means.low[index]:+.2f} to {means.high[index]:+.2f}" if known else ""
-            of_gain = f", {self.shares[index]:.0%} of the gain" if np.isfinite(self.shares[index]) else ""
+            # Without a negative zero.
+            share = round(float(self.shares[index]), 2) + 0.0
+            of_gain = f", {share:.0%} of the gain" if np.isfinite(share) else ""
             parts.append(f"{self.labels[index]} ({means.value[index]:+.2f} nats{interval}{of_gain})")
         return "; ".join(parts)
 
@@ -112,8 +114,9 @@ class _Family:
         significant = [index for index in order if self.p[index] < SIGNIFICANT]
         if not significant:
             return f"{start} none is shown to shift {shift}."
+        verb = "shifts" if len(significant) == 1 else "shift"
         return (
-            f"{start} {len(significant)} of {len(chosen)} significantly shift {shift} (sign-flip test over problems, "
+            f"{start} {len(significant)} of {len(chosen)} significantly {verb} {shift} (sign-flip test over problems, "
             f"adjusted for all {family}), most of all {self.listed(significant[:_NAMED])}."
         )
 
