@@ -45,6 +45,13 @@ def test_time_and_size_are_in_proportion_to_the_problems():
     assert (found.seconds, found.size, found.basis, found.units) == (15.0, 1000.0, 2, 100.0)
 
 
+def test_the_number_of_strategies_changes_only_the_units():
+    teaching = {"teaching": {"strategies": {"none": True}, "prompts": {"bare": "a"}}}
+    more = {"teaching": {"strategies": {"none": True, "teacher": False}, "prompts": {"bare": "b"}}}
+    found = Estimates([finished("analyse", settings=teaching)]).of(stage("analyse", **more))
+    assert found.seconds == 20.0
+
+
 def test_an_adapter_is_as_large_as_others():
     found = Estimates([finished("distill"), finished("distill", units=150, size=3000)]).of(stage("distill", units=800))
     assert (found.seconds, found.size) == (80.0, 2000.0)

@@ -17,7 +17,8 @@ from kdprobe.files import digest
 from kdprobe.models.outline.device import machine
 
 _VARYING = frozenset(
-    {"format", "problems", "prompts", "messages", "seed", "strategy", "texts", "arms", "libraries", "head_metrics"}
+    {"format", "problems", "prompts", "messages", "seed", "texts", "arms", "libraries", "head_metrics"}
+    | {"strategy", "strategies"}
 )
 """Settings in which like stages may differ."""
 _OF_ONE_SIZE = "distill"

@@ -146,7 +146,9 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
         write_json(folder / STATEMENTS, [*told, *result.statements])
 
     needed = (*trained.values(), *scored.values(), *transfers)
-    units = len(problems) * len(arms) or len(context.problems.transfer) * len(transfers)
+    # The teacher reads every problem under every strategy, and students of the same strategy share that.
+    read = problems if arms else context.problems.transfer
+    units = len(read) * len(transfers if taught else arms)
     return Stage("analyse", name, settings, needed, work, max(1, units))
 
 
