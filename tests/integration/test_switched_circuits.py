@@ -458,6 +458,9 @@ def test_several_students_of_one_base_are_examined_each(look, untrained, make_ad
     ]
     result = look([untrained, *students], exact=2)
     alone = look([untrained, students[1]], exact=2)
+    # Circuits that were selected on the same problems are not tested.
+    assert pooled(result.tables["circuits"].query("student == 'arm@0'"))["p_over_problems"].isna().all()
+    assert pooled(look([untrained, students[1]], exact="all").tables["circuits"])["p_over_problems"].notna().all()
     assert result.tables["gain"]["student"].unique().tolist() == ["arm@0", "arm@1"]
     for name in ("circuits", "circuit_groups", "head_evidence"):
         found = result.tables[name].query("student == 'arm@1'").reset_index(drop=True)

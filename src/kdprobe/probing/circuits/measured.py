@@ -52,6 +52,11 @@ class MeasuredStudent:
     exact: list[Circuit]
     exact_effects: Switched
 
+    @property
+    def is_selected(self) -> bool:
+        """Whether circuits were selected on the problems that their effects are measured on, so no test is valid."""
+        return len(self.chosen) < len(self.screened)
+
 
 def measured(  # noqa: PLR0917
     division: Division,

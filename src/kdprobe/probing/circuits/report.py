@@ -100,12 +100,17 @@ class _Family:
             parts.append(f"{self.labels[index]} ({means.value[index]:+.2f} nats{interval}{of_gain})")
         return "; ".join(parts)
 
-    def largest(self, chosen: Sequence[int], what: str, family: str) -> str:
+    def largest(self, chosen: Sequence[int], what: str, family: str, *, is_tested: bool = True) -> str:
         """The updates that carry most, if their effects are significant."""
         start, shift = f"{self.start} of {what},", f"log p {_WAY[self.switched]}"
         sizes = self.measured.gain.sign * towards(self.switched, self.effects).mean(axis=0)
         order = [index for index in sorted(chosen, key=lambda index: -sizes[index]) if sizes[index] > 0]
         problems = len(self.effects)
+        if not is_tested:
+            most = (
+                f"those that shift {shift} most are {self.listed(order[:_NAMED])}" if order else f"none shifts {shift}"
+            )
+            return f"{start} {most}."
         if problems < FEWEST_PROBLEMS:
             too_few = f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
             if not order:
@@ -151,11 +156,11 @@ def _of_student(measured: MeasuredStudent, seed: int) -> Iterator[str]:
         for switched in SWITCHED:
             labels = [circuit.label for circuit in measured.exact]
             family = _family(measured, switched, measured.exact_effects, labels, seed)
-            yield family.largest(chosen, "the single circuits", "single circuits")
-    if 0 < len(chosen) < len(measured.screened):
+            yield family.largest(chosen, "the single circuits", "single circuits", is_tested=not measured.is_selected)
+    if chosen and measured.is_selected:
         yield (
             f"{name}: {len(chosen)} of {counted(len(measured.screened), 'single circuit')} were switched, selected by "
-            "gradient on the problems that their effects are measured on."
+            "gradient on the problems that their effects are measured on, so they are not tested."
         )
 
 

@@ -52,7 +52,7 @@ def circuit_tables(students: Sequence[MeasuredStudent], problems: Sequence[str],
         names = [{"group": group.name, "layer": group.layer} for group in each.groups]
         groups.append(_rows(each, _Effects(names, each.group_effects), problems, seed))
         estimated = _Effects(_named(each.screened, "gradient"), each.screened_effects, tested=False)
-        exact = _Effects(_named(each.exact, "exact"), each.exact_effects)
+        exact = _Effects(_named(each.exact, "exact"), each.exact_effects, tested=not each.is_selected)
         circuits += [_rows(each, effects, problems, seed) for effects in (estimated, exact) if effects.names]
     tables = {"circuit_groups": joined(groups), "circuits": joined(circuits)}
     tables["circuit_groups"]["layer"] = tables["circuit_groups"]["layer"].astype("Int64")

@@ -72,7 +72,7 @@ class CircuitsOptions(AttributionOptions):
     layers: bool = Field(
         default=True, description="Also switch each layer's attention and MLP; two groups per layer of the model."
     )
-    exact: int | Literal["all"] = Field(
+    exact: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=8,
         description="Number of single circuits of attention, ranked by gradient, whose effects are computed exactly, "
         "or `all`.",
