@@ -1,6 +1,8 @@
 """The causal analyses on the tiny model: planted heads, shares of a gain, controls, tables."""
 
 import json
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,6 +191,25 @@ def test_tables_are_tidy(look, untrained, tiny_student):
 def test_an_unknown_student_is_refused(look, untrained):
     with pytest.raises(KdprobeError, match="names an unknown student 'primed'"):
         look("ablation", [untrained], students=["primed"])
+
+
+def test_memory_does_not_grow_with_students(monkeypatch, look, untrained, planted, plant):
+    from kdprobe.probing.interventions import patching
+    from kdprobe.probing.interventions.patching import read_heads
+
+    kept, alive = [], []
+
+    def counted(*arguments):
+        outputs = read_heads(*arguments)
+        kept.append(weakref.ref(outputs))
+        alive.append(sum(output() is not None for output in kept))
+        return outputs
+
+    monkeypatch.setattr(patching, "read_heads", counted)
+    students = [untrained, planted, plant(0, 2), plant(1, 0)]
+    named = [replace(student, name=str(index)) for index, student in enumerate(students)]
+    look("patching", named, count=1, exact=1, random_sets=0)
+    assert alive == [1, 2, 2, 2]
 
 
 def test_patching_takes_two_students(look, untrained):

@@ -85,7 +85,7 @@ class CircuitsAnalysis:
         one = measured(division, sequences, self.options, student.name, against, context.seed)
         donor = patched(read_heads(trained, sequences, student.name))
         with reader(base) as reading, progress(f"Patching by gradient: {against}", len(sequences)) as bar:
-            effects = screened_effects(reading, sequences, [donor], bar=bar)[0]
+            effects = screened_effects(reading, sequences, donor, bar=bar)
         geometry = student_changes(student, untrained, context.pool).table
         patching = effects[..., 0].mean(dim=0).numpy()
         return one, head_evidence(one, OtherEvidence(geometry, patching))

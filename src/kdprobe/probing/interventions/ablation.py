@@ -124,7 +124,7 @@ def ablate(
         with progress(f"Reading: {name}", len(sequences)) as bar:
             donor = ablated(head_outputs(reading, sequences, bar=bar), options.replacement)
         with progress(f"Ablating by gradient: {name}", len(sequences)) as bar:
-            screened = screened_effects(reading, sequences, [donor], bar=bar)[0].numpy()
+            screened = screened_effects(reading, sequences, donor, bar=bar).numpy()
         return sweep_heads(
             *(reading, sequences, donor, screened, options),
             batch_size=batch_size,

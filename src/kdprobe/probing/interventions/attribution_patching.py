@@ -24,23 +24,21 @@ from kdprobe.probing.interventions.replacement import Donor
 from kdprobe.students.sequence import ProblemSequence
 
 
-def screened_effects(
-    reading: Reader, sequences: Sequence[ProblemSequence], donors: Sequence[Donor], *, bar: Progress
-) -> Tensor:
+def screened_effects(reading: Reader, sequences: Sequence[ProblemSequence], donor: Donor, *, bar: Progress) -> Tensor:
     """First-order effects of replacing each head individually.
 
     Args:
         reading: The student.
         sequences: What it reads.
-        donors: The replacements for head outputs; all share the backward pass.
+        donor: The replacement for their outputs.
         bar: Advanced by one per sequence.
 
     Returns:
-        `[donor, sequence, layer, head, target]`, float64, in nats.
+        `[sequence, layer, head, target]`, float64, in nats.
     """
     matrices = reading.output_matrices
     layers, heads = matrices.shape[:2]
-    effects = torch.zeros(len(donors), len(sequences), layers, heads, len(TARGETS), dtype=torch.float64)
+    effects = torch.zeros(len(sequences), layers, heads, len(TARGETS), dtype=torch.float64)
     for index, sequence in enumerate(sequences):
         with torch.enable_grad(), gradients_from_the_first_layer(reading):
             run = clean_run(reading, sequence)
@@ -52,9 +50,9 @@ def screened_effects(
             for target, slope in enumerate(slopes):
                 for layer in range(layers):
                     own = _slope_times_output(slope[layer][0], run.z[layer].detach(), matrices[layer])
-                    for donor_index, donor in enumerate(donors):
-                        replaced = _slope_times_output(slope[layer][0], donor.z[index][layer], donor.matrices[layer])
-                        effects[donor_index, index, layer, :, target] = (replaced - own).double().cpu()
+                    donor_z = donor.z[index][layer].to(own.device)
+                    replaced = _slope_times_output(slope[layer][0], donor_z, donor.matrices[layer])
+                    effects[index, layer, :, target] = (replaced - own).double().cpu()
         bar.advance(1)
     return effects
 

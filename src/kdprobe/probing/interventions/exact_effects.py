@@ -137,7 +137,7 @@ def _attended(  # noqa: PLR0917
     but rounds differently from a full pass, and later layers amplify that to 1e-4 nats.
     """
     z = run.z[layer].repeat(len(chosen), 1, 1, 1)
-    donor_z = donor.z[index][layer][:, chosen]
+    donor_z = donor.z[index][layer][:, chosen].to(z.device)
     for copy, head in enumerate(chosen):
         z[copy, :, head] = donor_z[:, copy]
     attended: Tensor = reading.anatomy.outputs[layer](z.flatten(2))

@@ -185,8 +185,8 @@ class HeadOutputs:
     """The output of every head of a student on every sequence.
 
     Attributes:
-        log_p: Of the targets, `[sequence, target]`.
-        z: Per sequence, `[layer, position, head, head_dim]`.
+        log_p: Of the targets, `[sequence, target]`, in main memory.
+        z: Per sequence, `[layer, position, head, head_dim]`, in main memory.
         matrices: W_O, `[layer, head, head_dim, d_model]`.
     """
 
@@ -207,7 +207,7 @@ def head_outputs(reading: Reader, sequences: Sequence[ProblemSequence], *, bar: 
     log_p, z = [], []
     for sequence in sequences:
         run = clean_run(reading, sequence)
-        log_p.append(run.log_p)
-        z.append(torch.stack(run.z))
+        log_p.append(run.log_p.cpu())
+        z.append(torch.stack([layer.cpu() for layer in run.z]))
         bar.advance(1)
     return HeadOutputs(torch.stack(log_p), z, reading.output_matrices)

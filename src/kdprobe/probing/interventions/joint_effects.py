@@ -80,12 +80,14 @@ def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iter
 
     def enter(layer: int, positional: Any) -> tuple[Tensor]:
         z = positional[0].unflatten(-1, (*chosen.shape[-1:], -1))
-        return (torch.where(chosen[:, layer, None, :, None], donor_z[layer], z).flatten(2),)
+        return (torch.where(chosen[:, layer, None, :, None], donor_z[layer].to(z.device), z).flatten(2),)
 
     def leave(layer: int, output: Tensor) -> Tensor:
         # The projection was the student's own; the donor's may differ.
         difference = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
-        replaced: Tensor = output + (donor_z[layer] * chosen[:, layer, None, :, None]).flatten(2) @ difference
+        replaced: Tensor = (
+            output + (donor_z[layer].to(output.device) * chosen[:, layer, None, :, None]).flatten(2) @ difference
+        )
         return replaced
 
     with ExitStack() as stack:

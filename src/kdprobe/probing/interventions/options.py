@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Into = Literal["first", "student"]
+INTO: tuple[Into, ...] = ("first", "student")
 
 
 class AttributionOptions(BaseModel):

@@ -6,19 +6,21 @@ into the first student brings part of the gain if the head carries it; the rever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
+from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import HeadOutputs, head_outputs, reader
 from kdprobe.probing.interventions.gain import Gain
-from kdprobe.probing.interventions.options import PatchingOptions
+from kdprobe.probing.interventions.options import INTO, Into, PatchingOptions
 from kdprobe.probing.interventions.patching_report import Patched, patching_result
 from kdprobe.probing.interventions.replacement import patched
-from kdprobe.probing.interventions.sweep import Sign, chosen_students, load_in_full, sweep_heads
+from kdprobe.probing.interventions.sweep import Sign, Sweep, chosen_students, load_in_full, sweep_heads
+from kdprobe.students.pool import StudentPool
 from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
@@ -44,31 +46,44 @@ class PatchingAnalysis:
                 "Add an adapter, or `--against`.",
             )
         sequences = context.sequences[: self.options.problems]
-        outputs = {
-            student.name: read_heads(load_in_full(context.pool, student), sequences, student.name)
-            for student in [first, *students]
-        }
-        _refuse_different_heads(outputs)
-        log_p = {name: output.log_p.cpu().numpy() for name, output in outputs.items()}
-        gains = {student.name: Gain(log_p[student.name], log_p[first.name], context.seed) for student in students}
-
-        def patch_into(receiver: Student, sources: Mapping[str, str]) -> list[Patched]:
-            return patch(
-                load_in_full(context.pool, receiver),
-                *(sequences, sources, outputs, gains),
-                options=self.options,
-                name=receiver.name,
-                batch_size=context.batch_size,
-                seed=context.seed,
-            )
-
-        pairs: list[Patched] = []
-        if "first" in self.options.into:
-            pairs += patch_into(first, {student.name: student.name for student in students})
-        if "student" in self.options.into:
-            for student in students:
-                pairs += patch_into(student, {student.name: first.name})
+        _refuse_different_heads(context.pool, [first, *students])
+        own = read_heads(load_in_full(context.pool, first), sequences, first.name)
+        # One student after the other, so that the outputs of no more than two are in memory.
+        found = [self._patch(context, sequences, first, own, student) for student in students]
+        pairs = [pairs[into] for into in INTO for _, pairs in found if into in pairs]
+        gains = {student.name: gain for student, (gain, _) in zip(students, found, strict=True)}
         return patching_result(pairs, first.name, gains, sequences, context.seed)
+
+    def _patch(
+        self,
+        context: AnalysisContext,
+        sequences: Sequence[ProblemSequence],
+        first: Student,
+        own: HeadOutputs,
+        student: Student,
+    ) -> tuple[Gain, dict[Into, Patched]]:
+        """A student's gain, and its heads' outputs patched into the first student and the other way round."""
+        theirs = read_heads(load_in_full(context.pool, student), sequences, student.name)
+        gain = Gain(theirs.log_p.numpy(), own.log_p.numpy(), context.seed)
+        ways: dict[Into, tuple[Student, Student, HeadOutputs]] = {
+            "first": (first, student, theirs),
+            "student": (student, first, own),
+        }
+        pairs: dict[Into, Patched] = {}
+        for into, (receiver, source, outputs) in ways.items():
+            if into in self.options.into:
+                # Patched into the first student, a head that carries the gain reproduces it; replacing that head in the
+                # trained student removes it.
+                sign: Sign = gain.sign if into == "first" else -gain.sign
+                sweep = patch(
+                    *(load_in_full(context.pool, receiver), sequences, outputs, self.options),
+                    batch_size=context.batch_size,
+                    seed=context.seed,
+                    sign=sign,
+                    label=f"{source.name} into {receiver.name}",
+                )
+                pairs[into] = Patched(student.name, source.name, receiver.name, gain, sign, sweep)
+        return gain, pairs
 
 
 def build(options: PatchingOptions) -> PatchingAnalysis:
@@ -94,54 +109,47 @@ def read_heads(student: LoadedModel, sequences: Sequence[ProblemSequence], name:
 def patch(
     receiver: LoadedModel,
     sequences: Sequence[ProblemSequence],
-    sources: Mapping[str, str],
-    outputs: Mapping[str, HeadOutputs],
-    gains: Mapping[str, Gain],
-    *,
+    source: HeadOutputs,
     options: PatchingOptions,
-    name: str,
+    *,
     batch_size: int,
     seed: int,
-) -> list[Patched]:
-    """Replaces head outputs of one student by those of others.
+    sign: Sign,
+    label: str,
+) -> Sweep:
+    """Replaces head outputs of one student by those of another.
 
     Args:
         receiver: The student whose outputs are replaced, merged, in float32.
         sequences: What it reads.
-        sources: Each trained student whose gain is examined, mapped to the student whose outputs are used: itself if
-            the receiver is the first student, or the first student if the trained one is the receiver.
-        outputs: Each student's head outputs, from `read_heads`.
-        gains: Each trained student's gain.
+        source: The other student's head outputs, from `read_heads`.
         options: How many heads to run exactly, and what to compare them with.
-        name: The receiver's name.
         batch_size: Heads, or sets of heads, per batch.
         seed: Of the random sets.
+        sign: The direction in which a head that carries gain moves the receiver.
+        label: The students' names in progress output.
 
     Raises:
         KdprobeError: The receiver's heads do not add up to its attention output.
     """
-    donors = {trained: patched(outputs[source]) for trained, source in sources.items()}
-    pairs = []
+    donor = patched(source)
     with reader(receiver) as reading:
-        with progress(f"Patching by gradient: {name}", len(sequences)) as bar:
-            all_screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
-        for (trained, source), screened in zip(sources.items(), all_screened, strict=True):
-            # Patched into the first student, a head that carries the gain reproduces it; replacing that head in the
-            # trained student removes it.
-            sign: Sign = gains[trained].sign if source == trained else -gains[trained].sign
-            sweep = sweep_heads(
-                *(reading, sequences, donors[trained], screened, options),
-                batch_size=batch_size,
-                seed=seed,
-                sign=sign,
-                label=f"Patching {source} into {name}",
-            )
-            pairs.append(Patched(trained, source, name, gains[trained], sign, sweep))
-    return pairs
+        with progress(f"Patching by gradient: {label}", len(sequences)) as bar:
+            screened = screened_effects(reading, sequences, donor, bar=bar).numpy()
+        return sweep_heads(
+            *(reading, sequences, donor, screened, options),
+            batch_size=batch_size,
+            seed=seed,
+            sign=sign,
+            label=f"Patching {label}",
+        )
 
 
-def _refuse_different_heads(outputs: Mapping[str, HeadOutputs]) -> None:
-    shapes = {name: tuple(output.matrices.shape) for name, output in outputs.items()}
+def _refuse_different_heads(pool: StudentPool, students: Sequence[Student]) -> None:
+    shapes = {}
+    for student in students:
+        parts = anatomy(load_in_full(pool, student).model)
+        shapes[student.name] = (len(parts), *parts.output_matrix(0).shape)
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads, *_) in shapes.items())
         raise KdprobeError(

@@ -22,7 +22,7 @@ class Donor:
     """Outputs that replace a student's.
 
     Attributes:
-        z: Per sequence, `[layer, position, head, head_dim]`; a single position applies to all.
+        z: Per sequence, `[layer, position, head, head_dim]`, in main memory; a single position applies to all.
         matrices: The W_O that belongs to them, `[layer, head, head_dim, d_model]`.
     """
 
