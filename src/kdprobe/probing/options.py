@@ -102,7 +102,7 @@ class ContrastOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     problems: int = Field(
-        default=8, ge=1, description="Number of pairs, from the first problems that have an aligned counterfactual."
+        default=16, ge=1, description="Number of pairs, from the first problems that have an aligned counterfactual."
     )
     students: list[str] = Field(default=[], description="Students or arms; by default all.")
     reads: Literal["steps", "answer"] = Field(
