@@ -193,6 +193,25 @@ def test_an_unknown_student_is_refused(look, untrained):
         look("ablation", [untrained], students=["primed"])
 
 
+def test_divergence_reads_as_many_sequences_at_once_as_fit_into_memory(monkeypatch, look, untrained, planted):
+    from kdprobe.probing.patterns import pairwise
+
+    sizes = []
+    read = pairwise.read
+
+    def counted(student, ids, *arguments, **keywords):
+        sizes.append(len(ids))
+        return read(student, ids, *arguments, **keywords)
+
+    monkeypatch.setattr(pairwise, "read", counted)
+    together = look("divergence", [untrained, planted]).tables["jensen_shannon"]
+    monkeypatch.setattr(pairwise, "free_bytes", lambda _device: 1)
+    alone = look("divergence", [untrained, planted]).tables["jensen_shannon"]
+    # Two students read batches of three and of one; then every sequence by itself.
+    assert sizes == [3, 3, 1, 1] + [1] * 8
+    np.testing.assert_allclose(alone["value"], together["value"], atol=1e-6)
+
+
 def test_memory_does_not_grow_with_students(monkeypatch, look, untrained, planted, plant):
     from kdprobe.probing.interventions import patching
     from kdprobe.probing.interventions.patching import read_heads

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import Progress
+from kdprobe.evaluation.batch_size import SHARE, free_bytes
 from kdprobe.models.batching import batches
 from kdprobe.probing.patterns.stream import read
 from kdprobe.students.replicates import by_arm
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from kdprobe.students.student import Student
 
 Array = NDArray[np.float64]
+_KEPT = 3
+"""Tensors as large as a sequence's patterns that are kept: the first student's, an arm's first one's, and a sum."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def students_side_by_side(
         bridges: The students in TransformerLens; adapters of one base are switched.
         students: The students; all are compared with the first.
         sequences: The sequences that they read.
-        batch_size: Sequences per batch. One batch's patterns of up to three students are kept.
+        batch_size: Sequences per batch, if as much memory is free: patterns of all layers are kept of one batch.
         bar: Advanced by one per sequence.
     """
     names = [student.name for student in students]
@@ -136,7 +139,8 @@ def students_side_by_side(
     divergences = {pair: np.zeros(shape) for pair in pairs}
     shares: dict[str, list[float]] = {name: [] for name in names}
     prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
-    for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
+    lengths = [len(sequence.ids) for sequence in sequences]
+    for indices in batches(lengths, _fitting(batch_size, max(lengths), bridges.boot(names[0]).bridge.cfg)):
         ids = [sequences[index].ids for index in indices]
         batch = _Batch(names[0], indices, divergences)
         for members in grouped.values():
@@ -146,6 +150,12 @@ def students_side_by_side(
             variance[indices[row], layer] = moments.variance(len(names)).cpu().numpy()
         bar.advance(len(indices), work=len(names) * sum(map(len, ids)))
     return Divergences(variance, divergences, {name: float(np.mean(found)) for name, found in shares.items()})
+
+
+def _fitting(batch_size: int, longest: int, config: Any) -> int:
+    """Sequences whose patterns fit into free memory, at least one and at most `batch_size`."""
+    needed = _KEPT * config.n_layers * config.n_heads * longest**2 * torch.float32.itemsize
+    return max(1, min(batch_size, int(free_bytes(torch.device(config.device)) * SHARE / needed)))
 
 
 def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
