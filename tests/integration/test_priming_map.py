@@ -138,6 +138,7 @@ def test_without_priming_nothing_changes_at_all(teaching, model_of, architecture
     row = result.tables[STRATEGIES].query("strategy == 'unprimed'").iloc[0]
     assert (row["value"], row["low"], row["high"], row["unchanged"], row["same_greedy"]) == (0, 0, 0, 6, 6)
     assert "unprimed: KL is exactly 0 at every token of 6 responses" in result.statements[1]
+    assert "the most probable token is the same after both prompts at every token." in result.statements[2]
     assert set(result.tables[TOP]["strategy"]) == {"teacher"}
 
 

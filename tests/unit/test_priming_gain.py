@@ -136,7 +136,61 @@ def test_strategies_are_only_drawn():
 
 def test_a_change_that_never_varies_has_no_correlation():
     found = statements(gains([0.0] * 20, np.random.default_rng(3).normal(size=(1, 20))), "unprimed")
-    assert "there is no correlation" in found[1]
+    assert "One of the changes is the same for all problems, so there is no correlation." in found[1]
+    values = np.random.default_rng(3).normal(size=20)
+    found = statements(gains(np.arange(20) % 4.0, [values], templates=4), "unprimed")
+    assert "One of the changes never varies within a template, so there is no correlation." in found[1]
+
+
+def in_templates(names, predicted, realised):
+    """Gains over problems of these templates."""
+    return gains_of(
+        "teacher",
+        sees_gold=False,
+        problems=[Problem(f"p{index}", "How many?", "1\n#### 1", "1", group=name) for index, name in enumerate(names)],
+        predicted=both(predicted),
+        students={0: ("teacher@0", both(realised))},
+        references={0: both(np.zeros(len(names)))},
+    )
+
+
+def test_problems_alone_in_their_template_are_not_counted_in_the_correlation():
+    random = np.random.default_rng(4)
+    names = [*("abc" * 4), "alone", "lonely"]
+    found = in_templates(names, *random.normal(size=(2, len(names))))
+    row = gain_rows(found, "unprimed")[0]
+    assert (row["problems"], row["problems_alone"], row["templates"], row["over"]) == (12, 2, 3, "templates")
+    read = statements(found, "unprimed")[0]
+    assert read.startswith("For each of 14 test problems, ")
+    assert "within each of 3 templates, with intervals over templates. 2 problems are alone in their templates" in read
+
+
+def test_one_template_with_several_problems_is_not_tested():
+    values = np.random.default_rng(5).normal(size=12)
+    found = in_templates([*"aaaaaaaaaa", "alone", "lonely"], values, values)
+    row = gain_rows(found, "unprimed")[0]
+    assert (row["problems"], row["problems_alone"], row["templates"], row["over"]) == (10, 2, 1, "templates")
+    assert row["missing"] == "few_templates"
+    assert np.isnan([row["low"], row["high"], row["p_over_units"], row["p_adjusted"]]).all()
+    read, stated = statements(found, "unprimed")
+    assert "within the only template with several problems. 2 problems are alone" in read
+    assert "Only one template has several problems, which is too few for an interval of the correlation" in stated
+
+
+@pytest.mark.parametrize(
+    ("names", "predicted", "reason"),
+    [
+        ([None] * 4, [1, 2, 3, 4], "4 problems are too few for an interval of the correlation (1.00); at least 6 are"),
+        ("aabbc", [1, 2, 1, 2, 0], "4 problems are too few for an interval of the correlation (1.00); at least 6 are"),
+        ([None], [1], "1 problem is too few for a correlation; at least 6 are needed."),
+        ("aabbcc", [1, 2, 1, 1, 0, 0], "Without one of the templates, one of the changes never varies within a"),
+        ("aabbcc", [1, 2, 1, 2, 1, 2], "Leaving out any one template does not change the correlation (1.00)"),
+        ([None] * 7, [0, 0, 0, 0, 0, 0, 1], "Without one of the problems, one of the changes is the same for all"),
+    ],
+)
+def test_the_reason_for_a_missing_result_is_the_true_one(names, predicted, reason):
+    found = in_templates(names, predicted, predicted)
+    assert reason in statements(found, "unprimed")[1]
 
 
 def test_students_without_an_unprimed_one_of_their_seed_are_left_out():

@@ -55,6 +55,45 @@ def test_pieces_join_to_the_text():
     assert "".join(pieces(Characters(), list(map(ord, text)))) == text.removeprefix(" ")
 
 
+@pytest.fixture(scope="module")
+def bytewise():
+    """A byte-level tokenizer without merges: a token per byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    base = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[]))
+    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    base.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=base)
+
+
+def test_characters_of_several_bytes_are_not_lost(bytewise):
+    text = "né 日本 👍👍: 2 €, a \ufffd b"
+    ids = bytewise(text)["input_ids"]
+    assert len(ids) == len(text.encode())
+    found = pieces(bytewise, ids)
+    assert "".join(found) == text
+    assert found[:4] == ["n", "", "é", " "]
+    # A response that was cut off within a character.
+    assert "".join(pieces(bytewise, bytewise("né")["input_ids"][:-1])) == "n\ufffd"
+
+
+def test_all_bytes_of_a_character_belong_to_its_part(bytewise):
+    text = "é 👍 \u0663 é2"
+    parts = parts_of(bytewise, bytewise(text)["input_ids"], set())
+    expected = {"é": "w", " ": "s", "👍": "s", "\u0663": "n", "2": "f"}
+    assert "".join(part[0] for part in parts) == "".join(expected[each] * len(each.encode()) for each in text)
+
+
+def test_the_final_answer_is_found_after_characters_of_several_bytes(bytewise):
+    text = "Café é é: 2\n#### 42 €"
+    ids = bytewise(text)["input_ids"]
+    parts = parts_of(bytewise, ids, set())
+    final = [id_ for id_, part in zip(ids, parts, strict=True) if part == "final_answer"]
+    assert bytewise.decode(final) == "#### 42"
+
+
 def mapped(*rows):
     """A map of responses with these divergences."""
     responses = [

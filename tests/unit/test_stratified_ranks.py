@@ -90,20 +90,24 @@ def test_seeds_that_disagree_widen_the_interval():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "groups"),
+    ("a", "b", "groups", "missing"),
     [
-        ([1.0, 2, 3, 4, 5], [1.0, 3, 2, 4, 5], None),  # too few problems
-        ([1.0] * 8, list(range(8)), None),  # nothing varies
-        ([1.0, 2] * 4, [1.0, 2] * 4, ["a", "a", "b", "b", "c", "c", "d", "d"]),  # no group differs from another
+        ([1.0, 2, 3, 4, 5], [1.0, 3, 2, 4, 5], None, "few_problems"),  # too few problems
+        ([1.0] * 8, list(range(8)), None, "constant"),  # nothing varies
+        ([0] * 7 + [1], [0] * 7 + [1], None, "one_varies"),  # by chance in one of eight cases
+        ([1.0, 2] * 4, [1.0, 2] * 4, [*"aabbccdd"], "no_spread"),  # no group differs from another
         (
             [1.0, 2, 3, 4, 5, 6, 7],
             [2.0, 1, 4, 3, 6, 5, 7],
             ["a", "b", "c", "d", "e", "f", "g"],
+            "few_problems",
         ),  # alone in their groups
+        ([*range(8), 0, 1], [*range(1, 9), 1, 0], [*"aaaaaaaabc"], "few_templates"),  # one group with several
     ],
 )
-def test_what_allows_no_conclusion_has_no_interval(a, b, groups):
-    found = stratified_spearman(np.array(a), np.array(b, dtype=float), groups)
+def test_what_allows_no_conclusion_has_no_interval(a, b, groups, missing):
+    found = stratified_spearman(np.array(a, dtype=float), np.array(b, dtype=float), groups)
+    assert found.missing == missing
     assert not found.interval.known
     assert np.isnan(found.p)
 

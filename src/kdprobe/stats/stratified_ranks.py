@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
 
 Array = NDArray[np.float64]
-_FEWEST_PROBLEMS = 6
+Missing = Literal["constant", "few_problems", "few_templates", "one_varies", "no_spread"]
+"""Why a correlation or its interval is missing.
+
+One side never varies; too few problems; a single group with several; without one group (or problem), one side never
+varies; or leaving out any group changes nothing.
+"""
+FEWEST_PROBLEMS = 6
+"""The fewest problems for an interval."""
+_FEWEST = 2
 _LARGEST = 1 - 1e-12
 """Correlations are kept below 1, whose Fisher transform is infinite."""
 
@@ -28,11 +37,11 @@ class RankCorrelation:
 
     Attributes:
         value: Spearman's correlation, pooled over groups; NaN if one side never varies within a group.
-        interval: Its interval; not known for fewer than six problems or two groups, or if leaving out any group (or
-            problem) changes nothing.
+        interval: Its interval, if it is known.
         p: Two-sided p of no correlation, from the same standard error; NaN without an interval.
         problems: Number of problems that count. A problem alone in its group does not.
         groups: Number of their groups, or 0 if problems are the units.
+        missing: Why there is no interval; `None` if there is one.
     """
 
     value: float
@@ -40,6 +49,7 @@ class RankCorrelation:
     p: float
     problems: int
     groups: int
+    missing: Missing | None = None
 
 
 def stratified_spearman(a: Array, b: Array, groups: Sequence[Hashable] | None = None) -> RankCorrelation:
@@ -58,16 +68,18 @@ def stratified_spearman(a: Array, b: Array, groups: Sequence[Hashable] | None = 
     seeds = np.atleast_2d(b)
     known: dict[Hashable, int] = {}
     codes = np.array([known.setdefault(name, len(known)) for name in groups or [None] * len(a)], dtype=np.int64)
-    kept = np.bincount(codes)[codes] > 1
+    grouped = groups is not None
+    kept = np.bincount(codes)[codes] > 1 if grouped else np.ones(len(a), dtype=bool)
     a, seeds, codes = a[kept], seeds[:, kept], np.unique(codes[kept], return_inverse=True)[1]
     problems, count = len(a), len(set(codes.tolist()))
-    grouped = groups is not None and count > 1
     units = codes if grouped else np.arange(problems)
     ranked, others = _ranks(a, codes), _ranks(seeds.mean(axis=0), codes)
     value, left_out = _correlations(ranked, others, units)
+    if not grouped and (_one_differs(ranked) or _one_differs(others)):
+        left_out[:] = np.nan
     found = problems, count if grouped else 0
-    if problems < _FEWEST_PROBLEMS or np.isnan(value) or not np.isfinite(left_out).all():
-        return RankCorrelation(value, NO_INTERVAL, np.nan, *found)
+    if missing := _missing(value, left_out, *found, grouped=grouped):
+        return RankCorrelation(value, NO_INTERVAL, np.nan, *found, missing)
     z = float(np.arctanh(np.clip(value, -_LARGEST, _LARGEST)))
     parts = [_jackknife(z, left_out)]
     if not grouped:
@@ -77,12 +89,24 @@ def stratified_spearman(a: Array, b: Array, groups: Sequence[Hashable] | None = 
         parts.append(_jackknife(z, np.array([_pooled(ranked, rest) for rest in without])))
     variance = sum(part for part, _ in parts)
     if variance <= 0:
-        return RankCorrelation(value, NO_INTERVAL, np.nan, *found)
+        return RankCorrelation(value, NO_INTERVAL, np.nan, *found, "no_spread")
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     error = np.sqrt(variance)
     low, high = np.tanh(z + scipy.stats.t.ppf((1 + LEVEL) / 2, df) * error * np.array([-1, 1]))
     p = float(2 * scipy.stats.t.sf(abs(z) / error, df))
     return RankCorrelation(value, Interval(float(low), float(high)), p, *found)
+
+
+def _missing(value: float, left_out: Array, problems: int, groups: int, *, grouped: bool) -> Missing | None:
+    if problems < _FEWEST:
+        return "few_problems"
+    if np.isnan(value):
+        return "constant"
+    if grouped and groups < _FEWEST:
+        return "few_templates"
+    if problems < FEWEST_PROBLEMS:
+        return "few_problems"
+    return None if np.isfinite(left_out).all() else "one_varies"
 
 
 def _ranks(values: Array, codes: NDArray[np.int64]) -> Array:
@@ -93,6 +117,12 @@ def _ranks(values: Array, codes: NDArray[np.int64]) -> Array:
         count = int(inside.sum())
         ranks[inside] = (scipy.stats.rankdata(values[inside]) - (count + 1) / 2) / (count + 1)
     return ranks
+
+
+def _one_differs(ranks: Array) -> bool:
+    """Whether all values but one are the same."""
+    counts = np.unique(ranks, return_counts=True)[1]
+    return len(counts) == _FEWEST and bool(counts.min() == 1)
 
 
 def _pooled(a: Array, b: Array) -> float:

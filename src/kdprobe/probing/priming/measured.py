@@ -52,7 +52,7 @@ class ReadResponse:
 
     @property
     def same_greedy(self) -> bool:
-        """Whether the most likely token is the same after both prompts at every token."""
+        """Whether the most probable token is the same after both prompts at every token."""
         return bool((self.changes.greedy[:, 0] == self.changes.greedy[:, 1]).all())
 
 

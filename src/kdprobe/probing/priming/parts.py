@@ -20,18 +20,23 @@ PHRASES = {
 }
 POSITIONS = ((1, 1), (2, 4), (5, 16), (17, 64), (65, 256), (257, None))
 """First and last token of each range of positions in a response, from 1."""
-_BEFORE = 4
-"""Tokens decoded with each token, because some tokenizers decode a token differently at the start of a text."""
 _HASHES = "####"
+_UNFINISHED = "\ufffd"
+"""What byte-level tokenizers decode the first bytes of a character to."""
 
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """The text that each token adds; empty for a token that only begins a character."""
-    texts = []
+    """The text that each token adds; empty for a token that only begins a character, which a later one completes."""
+    texts, start, done = [], 0, 0
     for index in range(len(ids)):
-        start = max(0, index - _BEFORE)
-        before, including = (_decoded(tokenizer, ids[start:stop]) for stop in (index, index + 1))
-        texts.append(including[len(before) :])
+        # Decoded after other tokens, because some tokenizers decode a token differently at the start of a text.
+        before, including = (_decoded(tokenizer, ids[start:stop]) for stop in (done, index + 1))
+        last = index == len(ids) - 1
+        if len(including) > len(before) and (last or not including.endswith(_UNFINISHED)):
+            texts.append(including[len(before) :])
+            start, done = done, index + 1
+        else:
+            texts.append("")
     return texts
 
 
@@ -39,7 +44,8 @@ def parts_of(tokenizer: Any, ids: Sequence[int], ends: Collection[int]) -> list[
     """The part of each token, `[token]`.
 
     The final answer is the value that the extractor `robust` reads, with `####` before it if it has that mark. Of the
-    other tokens, those with a digit are numbers, and those with neither letter nor digit are symbols.
+    other tokens, those with a digit are numbers, and those with neither letter nor digit are symbols. All tokens of a
+    character belong to the same part.
 
     Args:
         tokenizer: The tokenizer of the teacher.
@@ -55,6 +61,9 @@ def parts_of(tokenizer: Any, ids: Sequence[int], ends: Collection[int]) -> list[
     for piece in written:
         begin, position = position, position + len(piece)
         parts.append("final_answer" if begin < last and position > first else _kind(piece))
+    for index in reversed(range(len(parts) - 1)):
+        if not written[index]:
+            parts[index] = parts[index + 1]
     return [*parts, END] if ended else parts
 
 

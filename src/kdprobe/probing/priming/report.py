@@ -92,7 +92,7 @@ def _unchanged(row: Mapping[str, Any], smallest: float) -> str:
     of = counted(row["problems"], "response")
     return (
         f"In {row['unchanged']} of {of}, it is below {smallest:g} nats per token; in {row['same_greedy']}, the most "
-        "likely token is the same throughout."
+        "probable token is the same after both prompts at every token."
     )
 
 

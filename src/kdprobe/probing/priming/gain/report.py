@@ -10,6 +10,7 @@ from kdprobe.files import clean
 from kdprobe.probing.priming.gain.measured import Gain, shown
 from kdprobe.probing.priming.gain.tables import gain_rows
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
+from kdprobe.stats.stratified_ranks import FEWEST_PROBLEMS
 from kdprobe.words import counted
 
 
@@ -19,13 +20,13 @@ def statements(gains: Sequence[Gain], unprimed: str) -> list[str]:
     rows = [row for row in gain_rows(gains, unprimed) if row["student"] in stated and row["measure"] == "value"]
     if not rows:
         return [f"No primed student has an unprimed one ({unprimed}) of the same seed, so nothing can be compared."]
-    templates = rows[0]["templates"]
-    within = f" within each of {templates} templates, with intervals over templates" if templates else " over problems"
+    problems, alone = rows[0]["problems"], rows[0]["problems_alone"]
+    left_out = f" {_alone(alone)}" if alone else ""
     read = (
-        f"For each of {counted(rows[0]['problems'], 'test problem')}, the predicted change is the teacher's "
+        f"For each of {counted(problems + alone, 'test problem')}, the predicted change is the teacher's "
         "log p(gold value) after the primed prompt minus that after the bare question, and the realised change is the "
         f"student's log p(gold value) minus that of {unprimed} with the same seed. Correlations are "
-        f"Spearman's{within}. p is adjusted over all of them."
+        f"Spearman's {_units(rows[0]['templates'])}.{left_out} p is adjusted over all of them."
     )
     return [read, *(_sentence(row) for row in rows)]
 
@@ -33,6 +34,20 @@ def statements(gains: Sequence[Gain], unprimed: str) -> list[str]:
 def summary(gains: Sequence[Gain], unprimed: str) -> dict[str, Any]:
     """The table `priming_gain`, for JSON."""
     return {"unprimed": unprimed, "gains": clean(gain_rows(gains, unprimed))}
+
+
+def _units(templates: int) -> str:
+    if not templates:
+        return "over problems"
+    if templates == 1:
+        return "within the only template with several problems"
+    return f"within each of {templates} templates, with intervals over templates"
+
+
+def _alone(count: int) -> str:
+    if count == 1:
+        return "One problem is alone in its template and does not count in them."
+    return f"{count} problems are alone in their templates and do not count in them."
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
@@ -56,10 +71,8 @@ def _association(row: Mapping[str, Any]) -> str:
             "The teacher's prompts depend on the gold solutions, so its log p(gold value) rises by itself; this "
             "predicts nothing and is not tested."
         )
-    if math.isnan(row["correlation"]):
-        return "One of the changes never varies within a template, so there is no correlation."
-    if math.isnan(row["p_over_units"]):
-        return f"The problems are too few for an interval of the correlation ({row['correlation']:.2f})."
+    if row["missing"]:
+        return _missing(row)
     found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p {p_text(row['p_adjusted'])}"
     if row["p_adjusted"] > SIGNIFICANT:
         return f"No association between the two is shown: {found}."
@@ -68,3 +81,20 @@ def _association(row: Mapping[str, Any]) -> str:
         f"Where priming raised the teacher's log p more, the student gained {direction}: {found}. This is an "
         "association, not a cause."
     )
+
+
+def _missing(row: Mapping[str, Any]) -> str:
+    """Why there is no correlation, or no interval of it."""
+    value, units, problems = row["correlation"], row["over"], row["problems"]
+    never_varies = "never varies within a template" if units == "templates" else "is the same for all problems"
+    wanted = "a correlation" if math.isnan(value) else f"an interval of the correlation ({value:.2f})"
+    return {
+        "constant": f"One of the changes {never_varies}, so there is no correlation.",
+        "few_problems": f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for {wanted}; at "
+        f"least {FEWEST_PROBLEMS} are needed.",
+        "few_templates": f"Only one template has several problems, which is too few for {wanted}.",
+        "one_varies": f"Without one of the {units}, one of the changes {never_varies}: too few {units} vary for "
+        f"{wanted}.",
+        "no_spread": f"Leaving out any one template does not change the correlation ({value:.2f}), so there is no "
+        "interval of it.",
+    }[row["missing"]]

@@ -60,6 +60,7 @@ def _row(gain: Gain, measure: Measure, unprimed: str) -> dict[str, Any]:
         "high": correlation.interval.high if tested else np.nan,
         "p_over_units": correlation.p if tested else np.nan,
         "p_adjusted": np.nan,
+        "missing": correlation.missing if tested else None,
         "over": "templates" if correlation.groups else "problems",
         "sees_gold": gain.sees_gold,
         "predicted": predicted.value,
@@ -70,7 +71,8 @@ def _row(gain: Gain, measure: Measure, unprimed: str) -> dict[str, Any]:
         "realised_high": realised.interval.high,
         "seeds": len(gain.students),
         "templates": correlation.groups,
-        "problems": len(gain.problems),
+        "problems": correlation.problems,
+        "problems_alone": len(gain.problems) - correlation.problems,
     }
 
 
