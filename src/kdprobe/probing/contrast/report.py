@@ -107,10 +107,10 @@ def _group_sentences(group: Group) -> Iterator[str]:
     other_runs = np.mean([(member.other < 0).sum() for member in group.members])
     averaged = ", averaged over seeds" if group.combined else ""
     shares = (
-        f"Shares are means over the {counted(used, 'problem')} with both{' for every seed' if group.combined else ''}; "
-        "effects in nats are means over all."
+        f"Shares are means over the {counted(used, 'problem')} on which it does both"
+        f"{' with every seed' if group.combined else ''}; effects in nats are means over all."
         if used
-        else "With none of them both, there are no shares, and only effects in nats."
+        else "It does both on none of them, so there are only effects in nats, and no shares."
     )
     yield (
         f"{name} prefers the clean answer in {clean_runs:.3g} of {pairs} clean runs and the counterfactual answer in "
