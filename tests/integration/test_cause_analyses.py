@@ -418,6 +418,32 @@ def test_top_heads_are_measured_on_problems_that_did_not_select_them(torch, look
     assert "divided into 2 folds" in result.statements[0]
 
 
+def test_random_sets_from_the_same_layers_are_those_of_each_fold(monkeypatch, look, untrained, tiny_student):
+    from kdprobe.probing.interventions import sweep
+
+    drawn = []
+    draw = sweep.random_sets
+
+    def counted(top, *arguments, **keywords):
+        found = draw(top, *arguments, **keywords)
+        drawn.append((top, found))
+        return found
+
+    monkeypatch.setattr(sweep, "random_sets", counted)
+    students = [untrained, tiny_student(ALL)]
+    look("ablation", students, exact=3, together=2, random_sets=4, same_layers=True, students=["trained"])
+    # One draw for the top heads of every fold but the first, and one for those that moved in each of the four.
+    assert len(drawn) == 3 + 4
+    for top, sets in drawn:
+        assert all(sorted(layer for layer, _ in heads) == sorted(layer for layer, _ in top) for heads in sets)
+
+
+def test_sets_without_an_effect_do_not_stand_out(look, untrained, tiny_student):
+    equal = tiny_student(ALL, size=0)
+    said = " ".join(look("patching", [untrained, equal], exact=2, together=2, random_sets=19).statements)
+    assert "so these heads do not stand out (p = 1.00)" in said
+
+
 def test_one_problem_selects_heads_for_itself(look, untrained, planted):
     for name, students in (("ablation", [untrained]), ("patching", [untrained, planted])):
         result = look(name, students, count=1, exact=2, random_sets=3)

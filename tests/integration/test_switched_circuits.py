@@ -242,7 +242,6 @@ def test_a_planted_head_comes_first_even_if_a_later_head_reads_it(torch, look, u
         effects = pooled(result.tables["circuits"], switched)
         assert effects["value"].abs().idxmax() == ("v", 0, 0)
         assert effects["value"]["v", 0, 0] == pytest.approx(sign * gain, abs=1e-3)
-        assert effects["share"]["v", 0, 0] == pytest.approx(1, abs=1e-3)
         assert (effects["value"].drop(("v", 0, 0)) == 0).all()
     patching = look(students, 6, "patching", exact="all", into=["first"], random_sets=0).tables["patching"]
     rows = patching.query("problem == 'pooled' and method == 'exact' and metric == 'log_p_gold_solution'")

@@ -63,7 +63,8 @@ def swept(together, random):
     top = {"top": [(0, 0), (0, 1)]}
     effects = {"top": np.full((2, 2), together), "moved": np.full((2, 2), together)}
     selection = select_heads(nothing[..., 0], together=2, exact=4, folds=5, seed=0)
-    return Sweep(nothing, [], np.zeros((2, 0, 2)), {**top, "moved": top["top"]}, effects, twice, selection)
+    sets, random = {**top, "moved": top["top"]}, {"top": twice, "moved": twice}
+    return Sweep(nothing, [], np.zeros((2, 0, 2)), sets, effects, random, selection)
 
 
 @pytest.mark.parametrize(("together", "sign", "p"), [(-5, -1, 1 / 5), (-2, -1, 3 / 5), (-5, 1, 1), (1, 1, 2 / 5)])
@@ -93,7 +94,7 @@ def test_the_sentence_agrees_with_the_number_of_sets(together, said):
 
 def test_without_random_sets_nothing_is_claimed():
     found = random_control(swept(-5.0, []), "top", -1, seed=0)
-    assert found.p == 1
+    assert np.isnan(found.p)
     assert "random" not in found.sentence()
 
 

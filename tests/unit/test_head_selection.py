@@ -63,10 +63,26 @@ def test_leading_heads_lead_whichever_fold_is_left_out():
     assert selection_of(effects[:1, None], exact=3).leading(heads, effects[:1], 2) == [0, 1]
 
 
+def test_heads_that_were_not_selected_by_their_effects_may_lead():
+    heads, effects = [(0, 0), (0, 1)], np.array([[1.0, 5.0], [1.0, 5.0]])
+    # The screen has it wrong: head 1 comes last by its estimates.
+    selection = selection_of(np.array([[[1.0, -1.0]], [[1.0, -1.0]]]), exact=1, folds=2)
+    assert selection.leading(heads, effects, 1) == [0]
+    assert selection.leading(heads, effects, 1, chosen=[(0, 1)]) == [1]
+
+
+def test_nothing_selects_heads_that_change_nothing():
+    selection = selection_of(np.zeros((3, 2, 2)), exact=2)
+    assert selection.without == [[], [], []]
+    assert not selection.resamples.any()
+    assert [len(heads) for heads in selection.before] == [1, 1]
+
+
 def test_one_problem_is_not_tested():
     effects = np.array([[[3.0, 1.0, 0.5, 0.2]]])
     control = random_control(swept(effects, effects, top=1, folds=5), "top", 1, seed=0)
-    assert (control.effect, len(control.random), control.p) == (3, 0, 1)
+    assert (control.effect, len(control.random), control.problems) == (3, 0, 1)
+    assert np.isnan(control.p)
     assert "random" not in control.sentence()
 
 
@@ -89,7 +105,8 @@ def swept(screened, effects, *, top, folds, sets=19, seed=0):
     drawn = random_sets(first, screened.shape[1:], sets, same_layers=False, seed=seed)
     random = np.stack([joint(heads) for heads in drawn], axis=1)
     nothing = np.zeros((len(effects), 0, 2))
-    return Sweep(screened[..., None], [], nothing, {"top": first}, {"top": measured}, random, selection)
+    compared = {"top": random} if selection.before else {}
+    return Sweep(screened[..., None], [], nothing, {"top": first}, {"top": measured}, compared, selection)
 
 
 def noise(draw, shape):
@@ -118,7 +135,7 @@ def test_heads_like_any_others_rarely_stand_out(effects_of, problems, shape, top
         found += random_control(sweep, "top", 1, seed=0).stands_out
         # Selected and measured on the same problems, they nearly always would.
         same += sum(effects.mean(axis=0)[layer, head] for layer, head in sweep.sets["top"]) > max(
-            sweep.random[..., 0].mean(axis=0)
+            sweep.random["top"][..., 0].mean(axis=0)
         )
     # Three standard errors above 5%.
     assert found / repetitions <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repetitions)

@@ -27,7 +27,7 @@ def sweep():
         "moved": np.full((PROBLEMS, 2), -1.0),
         "every": np.zeros((PROBLEMS, 2)),
     }
-    random = draw.normal(-1, 1, (PROBLEMS, 19, 2))
+    random = dict.fromkeys(("top", "moved"), draw.normal(-1, 1, (PROBLEMS, 19, 2)))
     heads = [(0, 0), (1, 2), (1, 1), (0, 2)]
     screened = draw.normal(size=(PROBLEMS, LAYERS, HEADS, 2))
     selection = select_heads(screened[..., 0], together=2, exact=4, folds=5, seed=0)
@@ -48,7 +48,7 @@ def test_sets_have_the_p_of_the_analysis(sweep):
     assert (solution["top"]["student"]["stands_out"], solution["top"]["student"]["p"]) == (True, "0.050")
     assert not solution["diverged"]["student"]["stands_out"]
     assert value["metric"] == "log_p_gold_value"
-    random = sweep.random[..., 1].mean(axis=0)
+    random = sweep.random["moved"][..., 1].mean(axis=0)
     assert value["diverged"]["student"]["as_large"] == (random <= -1.0).sum()
 
 

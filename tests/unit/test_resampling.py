@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_1samp
 
 from kdprobe.stats.bootstrap import known_mean, means_over_problems
 
@@ -27,6 +27,28 @@ def test_problems_without_a_value_are_left_out(values):
     assert means.low[0, 0] < means.value[0, 0] < means.high[0, 0]
     assert np.isnan([means.value[1, 1], means.low[1, 1], means.high[1, 1]]).all()
     assert means.value[0, 1] == pytest.approx(values[:, 0, 1].mean())
+
+
+def test_few_problems_have_students_intervals(values):
+    few = values[:9].copy()
+    few[:2, 0, 0] = np.nan
+    means = means_over_problems(few)
+    theirs = ttest_1samp(few, 0, nan_policy="omit").confidence_interval()
+    np.testing.assert_allclose(means.low, theirs.low)
+    np.testing.assert_allclose(means.high, theirs.high)
+    # A column of many problems with few values, too.
+    holes = values.copy()
+    holes[3:, 0, 0], holes[1:, 0, 1] = np.nan, np.nan
+    means = means_over_problems(holes)
+    assert means.high[0, 0] == pytest.approx(ttest_1samp(values[:3, 0, 0], 0).confidence_interval().high)
+    assert np.isnan([means.low[0, 1], means.high[0, 1]]).all()
+    assert means.high[1, 1] == pytest.approx(means_over_problems(values).high[1, 1])
+
+
+def test_intervals_of_few_normal_values_cover_the_mean():
+    normal = np.random.default_rng(1).normal(size=(3, 4_000))
+    means = means_over_problems(normal)
+    assert ((means.low < 0) & (means.high > 0)).mean() == pytest.approx(0.95, abs=0.012)
 
 
 def test_one_problem_has_no_interval(values):

@@ -34,9 +34,8 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
     meaning = (
         "With one problem there are no intervals and no tests"
         if fewest == 1
-        else f"With {fewest}, a 95% interval covers at most the range from the smallest to the largest value, and that "
-        f"range contains the true median only {1 - least:.0%} of the time. No head can count as moved: the smallest p "
-        f"is {least:.2g}"
+        else f"With {fewest}, intervals are wide and rest on the assumption that values are normally distributed over "
+        f"problems. No head can count as moved: the smallest p is {least:.2g}"
     )
     return [
         Finding(

@@ -21,11 +21,11 @@ _FORMATS = {
     "ablation": 6,
     "association": 2,
     "attention": 2,
-    "attribution": 2,
-    "divergence": 3,
+    "attribution": 3,
+    "divergence": 4,
     "drift": 2,
     "geometry": 2,
-    "heads": 7,
+    "heads": 8,
     "patching": 3,
 }
 """Format numbers of the analyses whose results have changed since the first version."""

@@ -13,7 +13,7 @@ What is selected and measured on the same problems looks larger than it is. So p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,8 @@ class Selection:
 
     Attributes:
         folds: The fold of each problem, `[problem]`; all in one if there is a single problem.
-        without: The top heads on the problems of all other folds, `[fold]`; empty with a single fold.
+        without: The top heads on the problems of all other folds, `[fold]`, as far as replacing them changes anything;
+            empty with a single fold.
         before: The top heads on the problems of the folds before it, of each fold but the first.
         screened: As `without`, as many heads as are replaced exactly.
         resamples: The share of resamples of the problems in which a head is among the top ones, `[layer, head]`.
@@ -52,16 +53,18 @@ class Selection:
         return (
             f"The problems are divided into {count} folds. Heads are named if they come first on the other problems of "
             "every fold; the top heads that are replaced together in a fold are selected on the folds before it, so "
-            "that no problem selects the heads that it tests."
+            "that no problem selects the heads that it tests, and the first fold only selects."
         )
 
-    def leading(self, heads: Sequence[Head], effects: Array, count: int) -> list[int]:
+    def leading(self, heads: Sequence[Head], effects: Array, count: int, chosen: Collection[Head] = ()) -> list[int]:
         """The heads with the largest effects, whichever fold is left out.
 
         Args:
             heads: The heads that were replaced exactly.
             effects: Their effects, in the direction in which they are large, `[problem, head]`.
             count: How many heads lead.
+            chosen: Those of them that were not selected by their effects; of the others, only those lead that the other
+                problems would have had replaced exactly.
 
         Returns:
             Indices of the heads that are among the first `count` on the other problems of every fold, by decreasing
@@ -71,8 +74,9 @@ class Selection:
         leading = set(range(len(heads)) if self.screened else np.argsort(-means, kind="stable")[:count].tolist())
         for fold, screened in enumerate(self.screened):
             others = effects[self.folds != fold].mean(axis=0)
-            eligible = np.where([head in screened for head in heads], others, -np.inf)
-            leading &= {index for index in np.argsort(-eligible, kind="stable")[:count] if heads[index] in screened}
+            eligible = [head in screened or head in chosen for head in heads]
+            order = np.argsort(-np.where(eligible, others, -np.inf), kind="stable")[:count]
+            leading &= {index for index in order.tolist() if eligible[index]}
         return sorted(leading, key=lambda index: -means[index])
 
 
@@ -89,15 +93,20 @@ def select_heads(screened: Array, together: int, exact: int, folds: int, seed: i
     values, heads = screened.reshape(len(screened), -1), screened.shape[-1]
     members = folds_of(len(values), folds)
 
+    # Heads whose replacement changes nothing fill up a set, but nothing selects them.
+    changes = (values != 0).any(axis=0)
+
     def named(selected: Iterable[list[int]]) -> list[list[Head]]:
         return [[divmod(column, heads) for column in columns] for columns in selected]
 
     return Selection(
         members,
-        without=named(selected_without(values, together, members)),
+        without=named(
+            [column for column in columns if changes[column]] for columns in selected_without(values, together, members)
+        ),
         before=named(selected_before(values, together, members)),
         screened=named(selected_without(values, exact, members)),
-        resamples=selected_in_resamples(values, together, seed).reshape(screened.shape[1:]),
+        resamples=(selected_in_resamples(values, together, seed) * changes).reshape(screened.shape[1:]),
     )
 
 

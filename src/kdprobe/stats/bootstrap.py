@@ -137,7 +137,8 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
     """Means over the first axis with their intervals, for many heads at once.
 
     Every column is resampled with the same draws, so that columns stay comparable. Problems without a value in a column
-    are ignored in that column. A single problem has no interval.
+    are ignored in that column. With fewer than ten values, for which the bootstrap's interval is too short, a column's
+    interval is Student's. A single value has no interval.
 
     Args:
         values: `[problem, ...]`; NaN for a missing value.
@@ -153,10 +154,12 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
     with np.errstate(invalid="ignore"):
         value = filled.sum(axis=0) / finite.sum(axis=0)
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    if problems > 1:
+    if problems >= _TOO_FEW:
         for start in range(0, flat.shape[1], _COLUMNS):
             columns = slice(start, start + _COLUMNS)
             low[columns], high[columns] = _mean_percentiles(filled[:, columns], finite[:, columns], seed)
+    few = finite.sum(axis=0) < _TOO_FEW
+    low[few], high[few] = _student_ends(filled[:, few], finite[:, few], value[few])
     return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape))
 
 
@@ -167,6 +170,16 @@ def _mean_percentiles(filled: Array, finite: NDArray[np.bool_], seed: int) -> tu
     has_value = finite.any(axis=0)
     low, high = np.nanquantile(np.where(has_value, drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.where(has_value, low, np.nan), np.where(has_value, high, np.nan)
+
+
+def _student_ends(filled: Array, finite: NDArray[np.bool_], value: Array) -> tuple[Array, Array]:
+    """Ends of Student's intervals of means; NaN with a single value."""
+    count = finite.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.square(np.where(finite, filled - value, 0.0)).sum(axis=0) / (count - 1)
+        half = scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1) * np.sqrt(variance / count)
+    half = np.where(count > 1, half, np.nan)
+    return value - half, value + half
 
 
 def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[Array]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
+ROUNDING = 1e-4
+"""Nats by which the mean effects of two sets of heads may differ although they are equal."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -21,6 +24,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(raised)
     adjusted[order] = raised
     return [float(p) for p in adjusted]
+
+
+def as_large(effect: float, random: NDArray[np.float64], rounding: float) -> tuple[int, float]:
+    """How many random effects are at least as large as an effect, and the share of all that are, itself included.
+
+    Args:
+        effect: In the direction in which effects are large.
+        random: The random ones, in the same direction; without any, the share is NaN.
+        rounding: Effects that differ by less count as equal, because they were not computed in the same batch.
+    """
+    count = int((random >= effect - rounding).sum())
+    return count, (1 + count) / (1 + len(random)) if len(random) else float("nan")
 
 
 def p_text(p: float) -> str:

@@ -70,8 +70,15 @@ def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[st
                     {"layer": layer, "head": head, "effect": float(effect)}
                     for effect, (layer, head) in sorted(zip(sweep.exact[..., 0].mean(axis=0), sweep.heads, strict=True))
                 ],
-                "random": sweep.random[..., 0].mean(axis=0).tolist(),
-                **{kind: {"effect": control.effect, "p": control.p} for kind, control in controls[name].items()},
+                **{
+                    kind: {
+                        "effect": control.effect,
+                        "problems": control.problems,
+                        "random": control.random.tolist(),
+                        "p": control.p if len(control.random) else None,
+                    }
+                    for kind, control in controls[name].items()
+                },
             }
             for name, sweep in sweeps.items()
         }
@@ -93,11 +100,17 @@ def _lowest(sweep: Sweep, seed: int) -> str:
         if one:
             return "the only effect that was computed exactly is not significantly below 0."
         return f"none of the {len(sweep.heads)} effects that were computed exactly is significantly below 0."
-    lowest = [index for index in sweep.selection.leading(sweep.heads, -sweep.exact[..., 0], NAMED) if below[index]]
+    moved = sweep.sets.get("moved", ())
+    leading = sweep.selection.leading(sweep.heads, -sweep.exact[..., 0], NAMED, moved)
+    lowest = [index for index in leading if below[index]]
     if not lowest:
+        those = "that come first with every fold left out is significantly below 0"
+        none = (
+            f"none of the effects {those}" if leading else f"none is among the first {NAMED} with every fold left out"
+        )
         return (
             f"which of the {len(sweep.heads)} heads whose effects were computed exactly lower log p most depends on "
-            f"the problems: none is among the first {NAMED} with every fold left out."
+            f"the problems: {none}."
         )
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"

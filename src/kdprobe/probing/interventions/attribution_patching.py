@@ -5,7 +5,7 @@ al., 2023, arXiv 2310.10348): with g the gradient of the log-probability with re
 
     effect of head h  ~  sum over positions of  g . (replacement - own output)
 
-It ranks heads for exact runs. It misses saturation: the largest effects are underestimated, and some have the wrong
+It ranks heads for exact runs. Where effects saturate, the estimate may be too small, much too large, or have the wrong
 sign.
 """
 

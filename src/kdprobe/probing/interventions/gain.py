@@ -70,6 +70,8 @@ class Gain:
         gain = f"log p(gold solution) of {trained} minus that of {first}: {value:+.2f} nats{interval}"
         if self.differs[0]:
             return f"{gain}."
+        if not np.isfinite(low):
+            return f"{gain}; one problem gives no interval, so shares of it are not reported."
         return f"{gain}; not significantly different from zero, so shares of it are not reported."
 
 

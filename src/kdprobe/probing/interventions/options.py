@@ -25,7 +25,7 @@ class InterventionOptions(AttributionOptions):
     exact: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=8, description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`."
     )
-    together: int = Field(default=8, ge=1, description="Number of the top heads to replace together.")
+    together: int = Field(default=8, ge=1, description="Number of the top heads to replace together, at most `exact`.")
     folds: int = Field(
         default=5,
         ge=2,

@@ -138,12 +138,13 @@ def _sentence(pair: Patched, seed: int) -> str:
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
     largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
-    none = (
-        f"which heads shift log p most in the direction of the gain depends on the problems: none is among the first "
-        f"{NAMED} with every fold left out"
-        if (towards.mean(axis=0) > 0).any()
-        else "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
-    )
+    none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
+    if (towards.mean(axis=0) > 0).any():
+        none = "which heads shift log p most in the direction of the gain depends on the problems: " + (
+            "none that comes first with every fold left out does so"
+            if leading
+            else f"none is among the first {NAMED} with every fold left out"
+        )
     return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 
 

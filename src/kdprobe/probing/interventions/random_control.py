@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.stats.bootstrap import means_over_problems
-from kdprobe.stats.p_values import SIGNIFICANT, p_text
+from kdprobe.stats.p_values import ROUNDING, SIGNIFICANT, as_large, p_text
 from kdprobe.words import counted
 
 
@@ -26,7 +26,9 @@ class Control:
         low: Lower end of its 95% interval over problems; NaN for one problem.
         high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
-        p: Share of sets, including this one, whose effect is at least as large.
+        as_large: How many random sets have at least as large an effect.
+        p: Share of sets, including this one, whose effect is at least as large; NaN without random sets.
+        problems: The number of problems.
     """
 
     heads: int
@@ -34,7 +36,9 @@ class Control:
     low: float
     high: float
     random: Array
+    as_large: int
     p: float
+    problems: int
 
     @property
     def stands_out(self) -> bool:
@@ -44,10 +48,11 @@ class Control:
     def sentence(self) -> str:
         """How the chosen heads compare with the random sets."""
         interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
-        effect = f"{'together ' if self.heads > 1 else ''}{self.effect:+.2f} nats{interval}"
+        over = f" over {counted(self.problems, 'problem')}"
+        effect = f"{'together ' if self.heads > 1 else ''}{self.effect:+.2f} nats{interval}{over}"
         if not len(self.random):
             return f"{effect}."
-        reached = round(self.p * (len(self.random) + 1)) - 1
+        reached = self.as_large
         drawn = (
             f"{counted(len(self.random), 'random set')} of {counted(self.heads, 'head')}: "
             f"median {np.median(self.random):+.2f}, range {self.random.min():+.2f} to {self.random.max():+.2f}"
@@ -65,8 +70,8 @@ def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     means = means_over_problems(chosen, seed)
     random = drawn.mean(axis=0)
     effect = float(means.value)
-    p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
-    return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, p)
+    count, p = as_large(sign * effect, sign * random, ROUNDING)
+    return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, count, p, len(chosen))
 
 
 def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:

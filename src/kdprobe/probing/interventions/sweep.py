@@ -6,8 +6,9 @@ of the problems comes first on the folds before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -47,7 +48,9 @@ class Sweep:
             heads of the student; and, if known, `moved`, those whose attention changed most.
         together: Effects of the sets by name, `[problem, target]`. Those of `top` are of the heads selected on the
             folds before the problem's; NaN in the first fold. With a single problem, they are of `sets["top"]`.
-        random: Effects of random sets of the same size as the top heads, `[problem, set, target]`.
+        random: By the name of the set that they are compared with, the effects of random sets of the same size,
+            `[problem, set, target]`; NaN where the set was not measured. There are none for `every`, nor for `top`
+            with a single problem, which selects the heads that it measures.
         selection: How problems select the top heads.
     """
 
@@ -56,18 +59,15 @@ class Sweep:
     exact: Array
     sets: dict[str, list[Head]]
     together: dict[str, Array]
-    random: Array
+    random: dict[str, Array]
     selection: Selection
 
     def compared(self, kind: str) -> tuple[Array, Array]:
-        """The effects of a set, `[problem, target]`, and of random sets on the same problems, `[problem, set, target]`.
-
-        There are no random sets if the top heads were selected on the problem that they were measured on.
-        """
+        """A set's effects, `[problem, target]`, and its random sets', `[problem, set, target]`, where it's measured."""
         chosen = self.together[kind]
-        known = np.isfinite(chosen).all(axis=-1)
-        selected_here = kind == "top" and not self.selection.folds.any()
-        return chosen[known], self.random[known][:, : 0 if selected_here else None]
+        measured = self.selection.folds > 0 if kind == "top" and self.selection.before else np.full(len(chosen), True)
+        random = self.random.get(kind, np.empty((len(chosen), 0, chosen.shape[-1])))
+        return chosen[measured], random[measured]
 
 
 def sweep_heads(
@@ -110,11 +110,9 @@ def sweep_heads(
     if moved:
         sets["moved"] = list(moved[: len(top)])
         heads = list(dict.fromkeys([*heads, *sets["moved"]]))
-    drawn = random_sets(top, shape, options.random_sets, same_layers=options.same_layers, seed=seed)
     with progress(f"{label}, {len(heads)} heads one by one", len(sequences)) as bar:
         exact = exact_effects(reading, sequences, donor, heads, batch_size=batch_size, bar=bar)
-    held_out = np.full((len(sequences), len(TARGETS)), np.nan)
-    with progress(f"{label}, sets of {len(top)} heads", 2 * len(sequences) - (selection.folds == 0).sum()) as bar:
+    with progress(f"{label}, sets of {len(top)} heads", len(sequences)) as bar:
 
         def replaced(problems: Sequence[int], all_sets: Sequence[Sequence[Head]]) -> Array:
             own = Donor([donor.z[index] for index in problems], donor.matrices)
@@ -122,15 +120,53 @@ def sweep_heads(
             joint: Array = joint_effects(reading, read, own, all_sets, batch_size=batch_size, bar=bar).numpy()
             return joint
 
-        joint = replaced(range(len(sequences)), [*sets.values(), *drawn])
-        for fold, members in enumerate(selection.before, start=1):
-            problems = np.flatnonzero(selection.folds == fold)
-            held_out[problems] = replaced(problems.tolist(), [members])[:, 0]
-        if not selection.before:
-            held_out = replaced(range(len(sequences)), [top])[:, 0]
-    together = {"top": held_out, **{name: joint[:, index] for index, name in enumerate(sets)}}
-    random = joint[:, len(sets) :]
+        together, random = _together(replaced, {"top": top, **sets}, selection, shape, options, seed)
     return Sweep(screened, heads, exact.numpy(), {"top": top, **sets}, together, random, selection)
+
+
+def _together(  # noqa: PLR0917
+    replaced: Callable[[Sequence[int], Sequence[Sequence[Head]]], Array],
+    sets: Mapping[str, Sequence[Head]],
+    selection: Selection,
+    shape: tuple[int, int],
+    options: InterventionOptions,
+    seed: int,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The effects of sets and of the random sets that they are compared with, fold by fold, as in `Sweep`.
+
+    Args:
+        replaced: The effects of sets on problems, `[problem, set, target]`.
+        sets: The sets, `top` as selected on all problems.
+        selection: The top heads of each fold.
+        shape: Layers and heads per layer.
+        options: How many random sets are drawn, and from which layers.
+        seed: Of the draw.
+    """
+    count, problems = options.random_sets, len(selection.folds)
+    compared = [kind for kind in sets if kind == "moved" or (kind == "top" and selection.before)]
+    together = {kind: np.full((problems, len(TARGETS)), np.nan) for kind in sets}
+    random = {kind: np.full((problems, count, len(TARGETS)), np.nan) for kind in compared}
+    for fold in range(int(selection.folds.max()) + 1):
+        members = np.flatnonzero(selection.folds == fold)
+        here = dict(sets)
+        if selection.before:
+            here["top"] = selection.before[fold - 1] if fold else []
+        measured = [kind for kind in sets if here[kind]]
+        # Random sets from the same layers are a set's own; others serve all sets.
+        drawn = {
+            kind: random_sets(here[kind], shape, count, same_layers=options.same_layers, seed=seed)
+            for kind in compared
+            if kind in measured
+        }
+        shared = not options.same_layers
+        listed = list(drawn.values())[: 1 if shared else None]
+        joint = replaced(members.tolist(), [*(here[kind] for kind in measured), *chain.from_iterable(listed)])
+        for index, kind in enumerate(measured):
+            together[kind][members] = joint[:, index]
+        for index, kind in enumerate(drawn):
+            start = len(measured) + (0 if shared else index * count)
+            random[kind][members] = joint[:, start : start + count]
+    return together, random
 
 
 def chosen_students(students: Sequence[Student], names: Sequence[str], analysis: str) -> list[Student]:
