@@ -18,15 +18,16 @@ _TOKENS: frozenset[MetricNeed] = frozenset({"tokens"})
 _SPANS: frozenset[MetricNeed] = frozenset({"spans"})
 _CAUSAL: frozenset[MetricNeed] = frozenset({"causal"})
 _FORMATS = {
-    "ablation": 6,
+    "ablation": 7,
     "association": 2,
     "attention": 2,
     "attribution": 3,
+    "circuits": 2,
     "divergence": 4,
     "drift": 2,
     "geometry": 2,
     "heads": 8,
-    "patching": 3,
+    "patching": 4,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(
