@@ -173,11 +173,12 @@ def _left(place: Place, before: dict[Place, Tensor], taken: dict[Place, list[Pie
         yield Piece(place)
         return
     (dim,) = {piece.dim for piece in pieces}
-    if any(piece.index is None for piece in pieces):
+    taken_rows = [piece.index for piece in pieces if piece.index is not None]
+    if len(taken_rows) < len(pieces):
         return
     free = torch.ones(before[place].shape[dim], dtype=torch.bool)
-    for piece in pieces:
-        free[piece.index] = False
+    for rows in taken_rows:
+        free[rows.cpu()] = False
     if free.any():
         yield Piece(place, dim, free.nonzero()[:, 0].to(before[place].device))
 

@@ -83,8 +83,13 @@ def switched_effects(
     inside = {key: each for key, each in different.items() if not each.rest and pieces_of(division, each)}
     found |= dict(zip(inside, _inside(division, list(inside.values()), sequences, bar=bar), strict=True))
     with_rest = {key: each for key, each in different.items() if each.rest}
+    models = (division.base, division.student)
+    # New tokens come with the embeddings and the output layer, which are part of the rest.
+    sizes = [len(each.tokenizer) for each in models]
+    clean = _log_p(models, sizes, sequences) if with_rest else 0.0
     for key, update in with_rest.items():
-        found[key] = _with_rest(division, update, sequences)
+        with exchanged(models[0].model, models[1].model, pieces_of(division, update)):
+            found[key] = _log_p(models, sizes[::-1], sequences) - clean
         bar.advance(len(sequences))
     # Empty updates, and repeated ones.
     bar.advance(len(sequences) * (len(updates) - len(inside) - len(with_rest)))
@@ -129,15 +134,9 @@ def _can_skip(reading: Reader, run: CleanRun, sequence: ProblemSequence) -> bool
         return bool((reading.score(sequence)[0] - run.log_p).abs().max() <= _SAME)
 
 
-def _with_rest(division: Division, update: Update, sequences: Sequence[ProblemSequence]) -> Array:
-    """Effects of an update that the rest is part of, `[on and off, problem, target]`."""
-    models = (division.base, division.student)
-    # New tokens come with the embeddings and the output layer, which are part of the rest.
-    sizes = [len(each.tokenizer) for each in models]
-    clean = [gold_log_p(each, size, sequences) for each, size in zip(models, sizes, strict=True)]
-    with exchanged(models[0].model, models[1].model, pieces_of(division, update)):
-        found = [gold_log_p(each, size, sequences) for each, size in zip(models, sizes[::-1], strict=True)]
-    return np.stack(found) - np.stack(clean)
+def _log_p(models: Sequence[InMemory], sizes: Sequence[int], sequences: Sequence[ProblemSequence]) -> Array:
+    """Of both models with vocabularies of these sizes, `[model, problem, target]`."""
+    return np.stack([gold_log_p(each, size, sequences) for each, size in zip(models, sizes, strict=True)])
 
 
 def pieces_of(division: Division, update: Update) -> list[Piece]:
