@@ -252,8 +252,10 @@ def test_a_planted_head_comes_first_even_if_a_later_head_reads_it(torch, look, u
     evidence = result.tables["head_evidence"]
     own = evidence[[f"{kind}_exact" for kind in "qkvo"]].abs().sum(axis=1)
     assert set(map(tuple, evidence[own > 0][["layer", "head"]].to_numpy().tolist())) == {(0, 0), (0, 1)}
-    (sentence,) = [sentence for sentence in result.statements if "by its own weights" in sentence]
-    assert "layer 0, head 0" in sentence
+    (sentence,) = [sentence for sentence in result.statements if "own weights" in sentence]
+    # In the direction of the gain, the reader is behind the planted head, whose partner shares its values.
+    assert "layer 0, head 0 comes first by its output" in sentence
+    assert "is one of heads 0 and 1 of layer 0, which share a key-value head" in sentence
 
 
 ADAPTERS = {

@@ -68,7 +68,7 @@ class CircuitsAnalysis:
                 *(
                     sentence
                     for one, rows in zip(found, evidence, strict=True)
-                    if (sentence := evidence_sentence(rows, one.student))
+                    if (sentence := evidence_sentence(rows, one))
                 ),
             ],
             summary=summary(found),

@@ -1,7 +1,7 @@
 """The evidence on every head from three sides: how far its circuits moved, its output, and its own weights.
 
-A head's output also changes when it only reads what an earlier head changed. Patching outputs names such readers;
-switching weights names the head whose weights were changed.
+A head's output also changes when it only reads what an earlier head changed. Patching outputs names such readers too;
+switching weights shows which heads' own weights carry the gain.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import pandas as pd
 
 from kdprobe.probing.circuits.labels import ATTENTION, Circuit
 from kdprobe.probing.circuits.measured import MeasuredStudent
+from kdprobe.probing.interventions.head_evidence import weight_changes
 from kdprobe.probing.interventions.sweep import Array
-from kdprobe.probing.labels import head_label
-from kdprobe.probing.weights.geometry import CIRCUITS
+from kdprobe.probing.labels import Head, head_label
+from kdprobe.words import enumerated
 
 METHODS = ("gradient", "exact")
 
@@ -46,12 +47,8 @@ def head_evidence(measured: MeasuredStudent, other: OtherEvidence) -> pd.DataFra
         measured: The effects of circuits.
         other: What other analyses say.
     """
-    layers, heads = np.indices(other.patching.shape)
-    rows = pd.DataFrame({"student": measured.student, "layer": layers.ravel(), "head": heads.ravel()})
+    rows = weight_changes(measured.student, other.patching.shape, other.geometry)
     places = list(zip(rows["layer"], rows["head"], strict=True))
-    for circuit in CIRCUITS:
-        own = other.geometry[other.geometry["circuit"] == circuit].set_index(["layer", "head"])["relative"]
-        rows[circuit] = own.reindex(places).to_numpy(float)
     rows["patching_gradient"] = other.patching.ravel()
     sizes = {kind: _heads(measured, kind) for kind in ATTENTION}
     for kind in ATTENTION:
@@ -63,23 +60,67 @@ def head_evidence(measured: MeasuredStudent, other: OtherEvidence) -> pd.DataFra
     return rows
 
 
-def evidence_sentence(rows: pd.DataFrame, student: str) -> str | None:
-    """Whether the head that patching puts first is also the one whose own weights do most; `None` without a change."""
-    own = rows[[f"{kind}_gradient" for kind in ATTENTION]].sum(axis=1)
-    if not own.any():
+def evidence_sentence(rows: pd.DataFrame, measured: MeasuredStudent) -> str | None:
+    """Whether the head that patching puts first is also the one whose own weights do most in the gain's direction.
+
+    Args:
+        rows: The evidence on the heads.
+        measured: The effects of circuits.
+
+    Returns:
+        The sentence; `None` if training changed no circuits of attention.
+    """
+    effects = rows[[f"{kind}_gradient" for kind in ATTENTION]]
+    if not effects.any(axis=None):
         return None
+    start = f"{measured.student}: by first-order estimates,"
+    towards = measured.gain.sign * rows["patching_gradient"].to_numpy()
+    by_output = int(towards.argmax())
+    leading = _leading(rows, measured)
+    for what, found in (("output", towards[by_output] > 0), ("own weights", leading)):
+        if not found:
+            verb = "does" if what == "output" else "do"
+            return f"{start} no head's {what} alone {verb} anything in the direction of the gain."
     heads = list(zip(rows["layer"].tolist(), rows["head"].tolist(), strict=True))
-    by_output, by_weights = (heads[int(values.abs().argmax())] for values in (rows["patching_gradient"], own))
-    if by_output == by_weights:
-        return (
-            f"{student}: by first-order estimates, {head_label(*by_weights)} comes first both by its output "
-            "(patching) and by its own weights."
-        )
+    first = f"{start} {head_label(*heads[by_output])} comes first"
+    several = _together([heads[index] for index in leading])
+    if leading == [by_output]:
+        return f"{first} both by its output (patching) and by its own weights."
+    if by_output in leading:
+        return f"{first} by its output (patching), and is one of {several} and come first by their own weights."
+    own = f"{several}, by their own weights" if len(leading) > 1 else f"{several} by its own weights"
     return (
-        f"{student}: by first-order estimates, {head_label(*by_output)} comes first by its output (patching), but "
-        f"{head_label(*by_weights)} by its own weights. A head's output also changes if it only reads what others "
+        f"{first} by its output (patching), but {own}. A head's output also changes if it only reads what others "
         "changed."
     )
+
+
+def _leading(rows: pd.DataFrame, measured: MeasuredStudent) -> list[int]:
+    """The rows of the heads that come first by the effect of their own weights in the gain's direction.
+
+    That is one head, or, if most of its effect is that of keys and values that it shares with others, all of these that
+    are ahead of all other heads; none if no head's weights act in this direction.
+    """
+    parts = {kind: measured.gain.sign * rows[f"{kind}_gradient"].to_numpy() for kind in ATTENTION}
+    shared = parts["k"] + parts["v"]
+    own = shared + parts["q"] + parts["o"]
+    first = int(own.argmax())
+    if own[first] <= 0:
+        return []
+    if 2 * shared[first] < own[first]:
+        return [first]
+    size = (1 + rows["head"].max()) // _heads(measured, "v")
+    group = ((rows["layer"] == rows["layer"][first]) & (rows["head"] // size == rows["head"][first] // size)).to_numpy()
+    ahead: list[int] = np.flatnonzero(group & (own > 0) & (own >= own[~group].max(initial=0.0))).tolist()
+    return ahead
+
+
+def _together(heads: Sequence[Head]) -> str:
+    """A head, or heads of one layer that share keys and values: `heads 3, 4 and 5 of layer 2, which share ...`."""
+    if len(heads) == 1:
+        return head_label(*heads[0])
+    numbers = enumerated([str(head) for _, head in heads])
+    return f"heads {numbers} of layer {heads[0][0]}, which share a key-value head"
 
 
 def _heads(measured: MeasuredStudent, kind: str) -> int:

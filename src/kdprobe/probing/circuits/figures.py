@@ -17,12 +17,13 @@ from kdprobe.probing.circuits.tables import SWITCHED
 from kdprobe.probing.figures import error_bars
 from kdprobe.probing.interventions.sweep import Array
 from kdprobe.stats.bootstrap import means_over_problems
+from kdprobe.words import enumerated
 
 WHERE = {"on": "on in the base", "off": "off in the student"}
 
 
 def figures(students: Sequence[MeasuredStudent], seed: int) -> list[Figure]:
-    """Both figures of every student that training changed.
+    """Bars of groups, and of layers if they were switched, and a map per direction, of every student that changed.
 
     Args:
         students: The measurements.
@@ -72,8 +73,8 @@ def _layer_bars(measured: MeasuredStudent, seed: int) -> list[Figure]:
 
 
 _CAPTION = (
-    "What the update of these weights adds when it is switched on alone in the base, and what the student loses when "
-    "it is switched off; bars are 95% intervals over problems."
+    "Mean change when the update of these weights is switched on alone in the base, and when it is switched off in the "
+    "student; error bars are 95% intervals over problems."
 )
 
 
@@ -124,9 +125,18 @@ def _maps(measured: MeasuredStudent) -> list[Figure]:
 
 
 def _exactness(measured: MeasuredStudent) -> str:
-    if len(measured.chosen) == len(measured.screened):
+    """Which cells are exact."""
+    chosen = len(measured.chosen)
+    if not measured.is_selected:
         return "All effects are exact."
-    return "The first circuits of the screening and MLPs are exact; the others are first-order estimates."
+    exact = [f"the first {'circuit' if chosen == 1 else f'{chosen} circuits'} of the screening"] if chosen else []
+    if len(measured.exact) > chosen:
+        exact.append("circuits that training did not change")
+    if any(group.name == MLPS and group.layer is not None for group in measured.groups):
+        exact.append("MLPs")
+    if not exact:
+        return "All effects are first-order estimates."
+    return f"Effects are first-order estimates, except those of {enumerated(exact)}, which are exact."
 
 
 def _map(grid: Array, labels: Sequence[str], limit: float) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def statements(students: Sequence[MeasuredStudent], seed: int) -> list[str]:
         "What training changed is divided into circuits: the weights of Q and O by query head, those of K and V by "
         "key-value head, and MLPs by layer. Effects are mean changes in log p(gold solution) over "
         f"{counted(len(students[0].gain.by_problem), 'problem')} when such an update is switched on alone in the base, "
-        "and when it is switched off in the student. The two differ where circuits interact, and neither adds up."
+        "and when it is switched off in the student. Where circuits interact, the two may differ, and the "
+        "effects of parts need not add up to the gain in either direction."
     )
     return [how, *(sentence for each in students for sentence in _of_student(each, seed))]
 
@@ -101,28 +102,36 @@ class _Family:
         return "; ".join(parts)
 
     def largest(self, chosen: Sequence[int], what: str, family: str, *, is_tested: bool = True) -> str:
-        """The updates that carry most, if their effects are significant."""
+        """The updates that carry most, if their effects are significant.
+
+        Args:
+            chosen: The updates in question.
+            what: What they are, in words.
+            family: All that are tested together, in words.
+            is_tested: Whether a test is valid.
+        """
         start, shift = f"{self.start} of {what},", f"log p {_WAY[self.switched]}"
         sizes = self.measured.gain.sign * towards(self.switched, self.effects).mean(axis=0)
         order = [index for index in sorted(chosen, key=lambda index: -sizes[index]) if sizes[index] > 0]
         problems = len(self.effects)
-        if not is_tested:
-            most = (
-                f"those that shift {shift} most are {self.listed(order[:_NAMED])}" if order else f"none shifts {shift}"
-            )
-            return f"{start} {most}."
-        if problems < FEWEST_PROBLEMS:
-            too_few = f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
-            if not order:
-                return f"{start} none shifts {shift}; {too_few}."
-            return f"{start} those that shift {shift} most are {self.listed(order[:_NAMED])}; {too_few}."
+        if not is_tested or problems < FEWEST_PROBLEMS:
+            if len(chosen) == 1:
+                start, most = self.start, f"{self.listed(chosen)} {'shifts' if order else 'does not shift'} {shift}"
+            elif not order:
+                most = f"none shifts {shift}"
+            elif len(order) == 1:
+                most = f"only {self.listed(order)} shifts {shift}"
+            else:
+                most = f"those that shift {shift} most are {self.listed(order[:_NAMED])}"
+            too_few = f"; {counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
+            return f"{start} {most}{too_few if is_tested else ''}."
         significant = [index for index in order if self.p[index] < SIGNIFICANT]
         if not significant:
             return f"{start} none is shown to shift {shift}."
-        verb = "shifts" if len(significant) == 1 else "shift"
+        verb, most = ("shifts", ":") if len(significant) == 1 else ("shift", ", most of all")
         return (
             f"{start} {len(significant)} of {len(chosen)} significantly {verb} {shift} (sign-flip test over problems, "
-            f"adjusted for all {family}), most of all {self.listed(significant[:_NAMED])}."
+            f"adjusted for all {family}){most} {self.listed(significant[:_NAMED])}."
         )
 
 
@@ -156,12 +165,20 @@ def _of_student(measured: MeasuredStudent, seed: int) -> Iterator[str]:
         for switched in SWITCHED:
             labels = [circuit.label for circuit in measured.exact]
             family = _family(measured, switched, measured.exact_effects, labels, seed)
-            yield family.largest(chosen, "the single circuits", "single circuits", is_tested=not measured.is_selected)
+            yield family.largest(chosen, _singly(measured), "single circuits", is_tested=not measured.is_selected)
     if chosen and measured.is_selected:
+        was, their, they_are = ("was", "its", "it is") if len(chosen) == 1 else ("were", "their", "they are")
         yield (
-            f"{name}: {len(chosen)} of {counted(len(measured.screened), 'single circuit')} were switched, selected by "
-            "gradient on the problems that their effects are measured on, so they are not tested."
+            f"{name}: {len(chosen)} of {counted(len(measured.screened), 'single circuit')} {was} switched, selected by "
+            f"gradient on the problems that {their} effects are measured on, so {they_are} not tested."
         )
+
+
+def _singly(measured: MeasuredStudent) -> str:
+    """Which single circuits were switched."""
+    if not measured.is_selected:
+        return "the single circuits"
+    return f"the {counted(len(measured.chosen), 'single circuit')} that were switched"
 
 
 def _changed(measured: MeasuredStudent) -> str:

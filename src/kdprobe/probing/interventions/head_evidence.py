@@ -150,16 +150,28 @@ def _rows(student: str, changes: HeadChanges, sweep: Sweep) -> pd.DataFrame:
     exact = np.full(shape, np.nan)
     for (layer, head), effect in zip(sweep.heads, sweep.exact[..., 0].mean(axis=0), strict=True):
         exact[layer, head] = effect
-    layers, heads = np.indices(shape)
-    rows = pd.DataFrame({"student": student, "layer": layers.ravel(), "head": heads.ravel()})
     own = changes.circuits.get(student, pd.DataFrame(columns=[*_KEYS, "circuit", "relative"]))
-    for circuit in CIRCUITS:
-        relative = own[own["circuit"] == circuit].set_index(["layer", "head"])["relative"]
-        rows[circuit] = relative.reindex(list(zip(rows["layer"], rows["head"], strict=True))).to_numpy(float)
+    rows = weight_changes(student, shape, own)
     pattern = changes.patterns.get(student)
     rows["pattern"] = np.nan if pattern is None else pattern.ravel()
     rows["ablation_gradient"] = sweep.screened[..., 0].mean(axis=0).ravel()
     rows["ablation_exact"] = exact.ravel()
+    return rows
+
+
+def weight_changes(student: str, shape: tuple[int, ...], geometry: pd.DataFrame) -> pd.DataFrame:
+    """One row per layer and head, with `qk` and `ov`: the relative changes in its circuits, missing if not known.
+
+    Args:
+        student: The student's name.
+        shape: The numbers of layers and heads.
+        geometry: The student's rows of the analysis `geometry`.
+    """
+    layers, heads = np.indices(shape)
+    rows = pd.DataFrame({"student": student, "layer": layers.ravel(), "head": heads.ravel()})
+    for circuit in CIRCUITS:
+        relative = geometry[geometry["circuit"] == circuit].set_index(["layer", "head"])["relative"]
+        rows[circuit] = relative.reindex(list(zip(rows["layer"], rows["head"], strict=True))).to_numpy(float)
     return rows
 
 
