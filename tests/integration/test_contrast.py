@@ -439,6 +439,17 @@ def test_reading_the_answer_at_once(patch, tiny_record):
     assert (first["size"][2:] == 0).all()
 
 
+def test_what_is_fixed_by_construction_is_not_compared(patch, tiny_record, make_adapter):
+    tuned = Student("tuned", tiny_record, make_adapter(tiny_record.path, 5))
+    result = patch(Student("base", tiny_record), tuned, reads="answer")
+    changes = result.tables["contrast_change"].query("kind == 'residual' and part == 'question_numbers'")
+    assert set(changes["layer"]) == {1}
+    assert re.search(r"On average, [\d.]+ tokens differ: [\d.]+ at the numbers in the question\.", result.statements[0])
+    # With the steps, their numbers differ as well.
+    changes = patch(Student("base", tiny_record), tuned).tables["contrast_change"]
+    assert set(changes.query("kind == 'residual' and part == 'question_numbers'")["layer"]) == {0, 1}
+
+
 def test_layers_are_chosen_evenly_and_said(patch, model_of):
     result = patch(Student("deep", model_of("llama", num_hidden_layers=5)), layers=3, heads="none")
     assert sorted(result.tables["contrast"]["layer"].unique()) == [0, 2, 4]

@@ -95,7 +95,7 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         "contrast.analysis",
         _READING | _CONTRASTING,
         ContrastOptions,
-        "Where a student computes the answer, by patching from the same problem with other numbers",
+        "Where a student carries the answer, by patching from the same problem with other numbers",
     ),
     (
         "geometry",

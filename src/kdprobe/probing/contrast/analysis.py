@@ -1,4 +1,4 @@
-"""The analysis `contrast`: where a student computes the answer, by patching from a run with other numbers.
+"""The analysis `contrast`: where a student carries the answer, by patching from a run with other numbers.
 
 The outcome is the difference between the log-probabilities of the two answers, and effects are shares of its change
 between the runs (Zhang and Nanda, 2024, arXiv 2309.16042; Stolfo et al., 2023, arXiv 2305.15054).

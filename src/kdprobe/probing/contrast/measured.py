@@ -108,35 +108,54 @@ class Group:
         found: NDArray[np.bool_] = np.all([student.tells_apart for student in students], axis=0)
         return found
 
+    @property
+    def templates(self) -> list[str] | None:
+        """Each pair's template; `None` if not all are known."""
+        known = [pair.group for pair in self.members[0].pairs if pair.group is not None]
+        return known if len(known) == len(self.members[0].pairs) else None
+
     def values(self, measure: Measure) -> Array:
         """The measure on these pairs, minus that of the student to subtract, `[member, pair, site]`."""
         used = self.used(measure)
         values = np.stack([member.values(measure)[used] for member in self.members])
-        return values - self.against.values(measure)[used] if self.against else values
+        if self.against is None:
+            return values
+        differences = values - self.against.values(measure)[used]
+        in_nats = 1 if measure == "nats" else self._smaller_gaps(self.against)[:, used, None]
+        return np.where(np.abs(differences) * in_nats <= ROUNDING, 0.0, differences)
 
     def means(self, measure: Measure) -> list[tuple[ClusteredMean, ClusteredMean, int]]:
         """For each site: the mean over problems, the same with an interval over templates, and how many problems."""
         values = self.values(measure)
-        groups = np.array([str(pair.group) for pair in self.members[0].pairs])[self.used(measure)]
+        groups = np.array(self.templates)[self.used(measure)] if self.templates else None
         return [self._mean(values[..., site], groups) for site in range(len(self.sites))]
 
     def p(self, measure: Measure, seed: int) -> Array:
         """Sign flips of each problem's difference, adjusted for all sites, `[site]`; NaN where nothing is tested."""
         differences = self.values(measure).mean(axis=0)
-        tested = np.array([not site.by_construction for site in self.sites])
+        tested = np.array([not site.fixed_by(self.members[0].pairs) for site in self.sites])
         found = np.full(len(tested), np.nan)
-        if len(differences):
+        if len(differences) and tested.any():
             # A problem that lacks the part of the text has no difference there.
             found[tested] = max_t(np.nan_to_num(differences[:, tested]), seed=seed)
         return found
 
-    def _mean(self, values: Array, groups: NDArray[np.str_]) -> tuple[ClusteredMean, ClusteredMean, int]:
+    def _smaller_gaps(self, against: ContrastedStudent) -> Array:
+        """The smaller of both students' differences between the runs, `[member, pair]`: it enlarges rounding errors."""
+        gaps = np.abs(np.stack([each.other - each.clean for each in (*self.members, against)]))
+        smaller: Array = np.minimum(gaps[:-1], gaps[-1])
+        return smaller
+
+    def _mean(self, values: Array, groups: NDArray[np.str_] | None) -> tuple[ClusteredMean, ClusteredMean, int]:
         known = np.isfinite(values[0])
-        values, groups = values[:, known], groups[known]
-        names, index = np.unique(groups, return_inverse=True)
+        values = values[:, known]
+        over_problems = _mean(values, np.ones(values.shape[1], dtype=np.int64))
+        if groups is None:
+            return over_problems, ClusteredMean(over_problems.value, np.nan, NO_INTERVAL), values.shape[1]
+        names, index = np.unique(groups[known], return_inverse=True)
         sums = np.stack([np.bincount(index, row, minlength=len(names)) for row in values])
         sizes = np.bincount(index, minlength=len(names))
-        return _mean(values, np.ones(values.shape[1], dtype=np.int64)), _mean(sums, sizes), values.shape[1]
+        return over_problems, _mean(sums, sizes), values.shape[1]
 
 
 def students_of(students: Sequence[ContrastedStudent], against: ContrastedStudent | None = None) -> list[Group]:

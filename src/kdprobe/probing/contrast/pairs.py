@@ -91,13 +91,15 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
     shortened: Callable[[Problem], Problem] = _without_steps if reads == "answer" else (lambda problem: problem)
     problems: list[Problem] = []
     others: list[Problem] = []
+    pairs: list[ContrastPair] = []
     left_out: list[str] = []
     for problem in context.problems:
         if len(problems) == wanted:
             break
         clean = problem_sequence(tokenizer, shortened(problem))
         for candidate in islice(counterfactuals(problem), _MOST_CANDIDATES):
-            if contrasted(clean, problem_sequence(tokenizer, shortened(candidate))):
+            if pair := contrasted(clean, problem_sequence(tokenizer, shortened(candidate))):
+                pairs.append(pair)
                 problems.append(shortened(problem))
                 others.append(shortened(candidate))
                 break
@@ -111,10 +113,10 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
             "Read more problems, or use a source whose counterfactuals have numbers with as many tokens as the "
             "problem's.",
         )
-    # Every student reads exactly these tokens.
-    read = [shared_sequences(context.students, texts, context.template_of)[0] for texts in (problems, others)]
-    pairs = [contrasted(clean, other) for clean, other in zip(*read, strict=True)]
-    return Pairs([pair for pair in pairs if pair], left_out)
+    for texts in (problems, others):
+        # Refuses students that do not read exactly these tokens.
+        shared_sequences(context.students, texts, context.template_of)
+    return Pairs(pairs, left_out)
 
 
 def contrast_pair(tokenizer: Any, problem: Problem, counterfactual: Problem, reads: Reading = "steps") -> ContrastPair:

@@ -11,11 +11,11 @@ import numpy as np
 from kdprobe.files import clean
 from kdprobe.probing.contrast.measured import ContrastedStudent, Group, shown
 from kdprobe.probing.contrast.pairs import ALL, Pairs
-from kdprobe.probing.contrast.sites import Site, parts_in
+from kdprobe.probing.contrast.sites import PART_PHRASES, Site, parts_in
 from kdprobe.probing.contrast.tables import change_rows, mean_rows
 from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.stats.p_values import SIGNIFICANT
-from kdprobe.words import counted
+from kdprobe.words import counted, enumerated
 
 _NAMED = 3
 """Differences that a sentence names."""
@@ -24,7 +24,7 @@ _NAMED = 3
 def statements(
     found: Pairs, untrained: ContrastedStudent, students: Sequence[ContrastedStudent], layers: int, seed: int
 ) -> list[str]:
-    """What was patched, where each student computes the answer, and where that differs from the untrained model.
+    """What was patched, which sites carry the difference in each student, and where the untrained model differs.
 
     Args:
         found: The pairs.
@@ -76,7 +76,7 @@ def _brief(row: dict[str, Any]) -> bool:
 def _pairs_sentence(found: Pairs) -> str:
     parts = parts_in(found.pairs)
     differing = {part: np.mean([(pair.differing & pair.within(part)).sum() for pair in found.pairs]) for part in parts}
-    listed = ", ".join(f"{part.replace('_', ' ')} {mean:.1f}" for part, mean in differing.items() if mean)
+    listed = enumerated([f"{mean:.1f} at {PART_PHRASES[part]}" for part, mean in differing.items() if mean])
     left_out = (
         f" {counted(len(found.left_out), 'problem')} without a counterfactual whose tokens align "
         f"{'is' if len(found.left_out) == 1 else 'are'} left out."
@@ -84,8 +84,8 @@ def _pairs_sentence(found: Pairs) -> str:
         else ""
     )
     return (
-        f"{counted(len(found.pairs), 'pair')} of a problem and a counterfactual of equal length, which differ in these "
-        f"numbers of tokens on average: {listed}.{left_out}"
+        f"{counted(len(found.pairs), 'pair')} of a problem and a counterfactual with as many tokens. On average, "
+        f"{sum(differing.values()):.1f} tokens differ: {listed}.{left_out}"
     )
 
 
@@ -106,15 +106,16 @@ def _group_sentences(group: Group) -> Iterator[str]:
     clean_runs = np.mean([(member.clean > 0).sum() for member in group.members])
     other_runs = np.mean([(member.other < 0).sum() for member in group.members])
     averaged = ", averaged over seeds" if group.combined else ""
+    seeds = " with every seed" if group.combined else ""
     shares = (
-        f"Shares are means over the {counted(used, 'problem')} on which it does both"
-        f"{' with every seed' if group.combined else ''}; effects in nats are means over all."
+        f"Shares are means over the {counted(used, 'problem')} on which it does both{seeds}; effects in nats are means "
+        "over all."
         if used
-        else "It does both on none of them, so there are only effects in nats, and no shares."
+        else f"It does both{seeds} on none of them, so there are only effects in nats, and no shares."
     )
     yield (
-        f"{name} prefers the clean answer in {clean_runs:.3g} of {pairs} clean runs and the counterfactual answer in "
-        f"{other_runs:.3g} of {pairs} counterfactual runs{averaged}. {shares}"
+        f"{name} prefers the clean answer in {_number(clean_runs)} of {pairs:,} clean runs and the counterfactual "
+        f"answer in {_number(other_runs)} of {pairs:,} counterfactual runs{averaged}. {shares}"
     )
     rows = {_site_of(row): row for row in mean_rows(group, "effect")}
     if not rows:
@@ -125,16 +126,20 @@ def _group_sentences(group: Group) -> Iterator[str]:
         max((site for site in streams if site.layer == layer), key=lambda site: rows[site]["value"])
         for layer in dict.fromkeys((first, last))
     ]
-    single = [
-        max(
-            (site for site in rows if site.kind == kind and site.part == ALL),
-            key=lambda site: abs(rows[site]["value"]),
-            default=None,
-        )
-        for kind in ("mlp", "head")
-    ]
-    named = [f"{site.label} ({_value(rows[site])})" for site in (*carried, *single) if site is not None]
-    yield f"{name}: the largest shares of the difference between the runs are carried by {'; '.join(named)}."
+    parts = enumerated(
+        [f"{PART_PHRASES[site.part]} before layer {site.layer} ({_value(rows[site])})" for site in carried]
+    )
+    yield (
+        f"{name}: of the parts of the text, the residual stream carries the largest share of the difference between "
+        f"the runs at {parts}."
+    )
+    largest = []
+    for kind, plural in (("mlp", "MLPs"), ("head", "heads")):
+        if sites := [site for site in rows if site.kind == kind and site.part == ALL]:
+            site = max(sites, key=lambda each: abs(rows[each]["value"]))
+            largest.append(f"the largest effect among {plural} is that of {site.what} ({_value(rows[site])})")
+    if largest:
+        yield f"{name}: at all positions, {', and '.join(largest)}."
 
 
 def _change_sentence(group: Group, seed: int) -> str:
@@ -145,29 +150,42 @@ def _change_sentence(group: Group, seed: int) -> str:
     used = int(group.used("effect").sum())
     rows = list(change_rows(group, "effect", seed))
     if used < FEWEST_PROBLEMS:
-        verb = "is" if used == 1 else "are"
+        models = f"all seeds and {against.student}" if group.combined else "both models"
         return (
-            f"{both}: {counted(used, 'problem')} whose runs both tell apart {verb} too few to tell whether training "
-            "changed where the answer is computed."
+            f"{both}: {models} tell {used} of {counted(len(against.pairs), 'problem')} apart from the counterfactual. "
+            f"At least {FEWEST_PROBLEMS} are needed to tell whether training changed where the difference is carried."
         )
+    if not rows:
+        return f"{both}: every patched site carries the whole difference by construction, so nothing can differ."
     if not any(row["value"] or row["standard_error"] > 0 for row in rows):
-        return f"{both}: no difference in where the answer is computed at any site."
+        return f"{both}: no difference in the share that is carried at any patched site."
     differing = sorted(
-        (row for row in rows if row["p_over_problems"] < SIGNIFICANT), key=lambda row: -abs(row["value"])
+        (row for row in rows if row["p_over_problems"] <= SIGNIFICANT), key=lambda row: -abs(row["value"])
     )
+    tested = f"sign-flip test over {used} problems{_of_templates(group)}"
     if not differing:
         largest = max(rows, key=lambda row: abs(row["value"]))
         return (
-            f"{both}: no difference in where the answer is computed is shown at any of {len(rows)} sites (sign-flip "
-            f"test over {used} problems, adjusted for all sites). The largest is at {_site_of(largest).label}: "
+            f"{both}: no change in where the difference is carried is shown at any of {len(rows)} patched sites "
+            f"({tested}, adjusted for all sites). The largest is at {_site_of(largest).label}: "
             f"{_value(largest, '+.2f')}."
         )
-    tested = f"sign-flip test over {used} problems{', for these seeds' if group.combined else ''}"
+    tested += ", for these seeds" if group.combined else ""
     named = "; ".join(f"{_site_of(row).label} ({_value(row, '+.2f')})" for row in differing[:_NAMED])
     return (
-        f"{both}: the share that a site carries differs at {len(differing)} of {len(rows)} sites ({tested}, adjusted "
-        f"for all sites), most at {named}."
+        f"{both}: the share of the difference that a site carries has changed at {len(differing)} of {len(rows)} "
+        f"patched sites ({tested}, adjusted for all sites), most at {named}."
     )
+
+
+def _of_templates(group: Group) -> str:
+    """Says that problems stand for their templates alone, if several problems may share a template's effect."""
+    names = np.array(group.templates or [])
+    used = group.used("effect")
+    templates = len(set(names[used].tolist())) if len(names) else int(used.sum())
+    if templates == used.sum():
+        return ""
+    return " of this template" if templates == 1 else f" of these {templates} templates"
 
 
 def _site_of(row: dict[str, Any]) -> Site:
@@ -176,6 +194,10 @@ def _site_of(row: dict[str, Any]) -> Site:
 
 def _named(group: Group) -> str:
     return f"{group.name} ({len(group.members)} seeds)" if group.combined else group.name
+
+
+def _number(mean: float) -> str:
+    return f"{round(float(mean), 1):,g}"
 
 
 def _value(row: dict[str, Any], form: str = ".2f") -> str:

@@ -15,7 +15,7 @@ from kdprobe.probing.outputs.differences.parts import PHRASES
 Kind = Literal["residual", "mlp", "head"]
 NO_HEAD = -1
 """The `head` of sites that are not heads."""
-_PHRASES = {
+PART_PHRASES = {
     **PHRASES,
     OPERATORS: "the operators in the steps",
     ANSWER: "the position of the answer",
@@ -40,19 +40,28 @@ class Site:
     part: str
 
     @property
-    def label(self) -> str:
-        """Its name in sentences."""
-        what = {
+    def what(self) -> str:
+        """What is patched, in sentences."""
+        return {
             "residual": f"the residual stream before layer {self.layer}",
             "mlp": f"the MLP of layer {self.layer}",
             "head": head_label(self.layer, self.head),
         }[self.kind]
-        return f"{what} at {_PHRASES[self.part]}"
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences."""
+        return f"{self.what} at {PART_PHRASES[self.part]}"
 
     @property
     def by_construction(self) -> bool:
         """Whether patching it turns the run into the counterfactual one, whatever the student computes."""
         return self.kind == "residual" and self.part == ALL
+
+    def fixed_by(self, pairs: Sequence[ContrastPair]) -> bool:
+        """Whether patching it does so for these pairs: before the first layer, only tokens that differ matter."""
+        covers_all = self.layer == 0 and all(pair.within(self.part)[pair.differing].all() for pair in pairs)
+        return self.by_construction or (self.kind == "residual" and covers_all)
 
 
 def evenly_spaced(total: int, wanted: int | Literal["all"]) -> list[int]:
