@@ -76,4 +76,6 @@ def test_the_command_says_how_to_export_an_adapter_of_no_run(folder, tmp_path, c
     from kdprobe.cli import _run
 
     assert _run(["export", str(folder), "--merged", str(tmp_path / "out")]) == 2
-    assert "is an adapter, not RUN/ARM. In Python, kdprobe.evaluate(" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is an adapter, not RUN/ARM. To merge it into its base" in said
+    assert "use Python: kdprobe.evaluate(" in said
