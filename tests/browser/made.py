@@ -153,8 +153,8 @@ def _analysis(arms):
 
 def _sets():
     """The top head costs more than each of 19 random ones."""
-    rows = [("top", 0, -9.4), *(("random", n + 1, n / 10 - 2) for n in range(19))]
-    table = pd.DataFrame(rows, columns=["set", "number", "value"])
+    rows = [("top", "", 0, -9.4), *(("random", "top", n + 1, n / 10 - 2) for n in range(19))]
+    table = pd.DataFrame(rows, columns=["set", "compared_with", "number", "value"])
     return table.assign(student="steps", heads=1, metric="log_p_gold_solution", problem="pooled")
 
 
