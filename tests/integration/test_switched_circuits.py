@@ -116,18 +116,16 @@ def test_effects_are_those_of_models_put_together_by_hand(torch, family, model_o
         for kind in KINDS
         for head in range(heads_of(family, kind))
     }
-    groups = {
-        (kind, -1): [place for key, found in single.items() if key[0] == kind for place in found] for kind in KINDS
-    }
-    groups["attention", -1] = [place for kind in "qkvo" for place in groups[kind, -1]]
+    groups = {(kind, -1): [part for key, found in single.items() if key[0] == kind for part in found] for kind in KINDS}
+    groups["attention", -1] = [part for kind in "qkvo" for part in groups[kind, -1]]
     for layer in range(2):
         groups["mlp", layer] = single["mlp", layer, 0]
         groups["attention", layer] = [
-            place for key, found in single.items() if key[0] != "mlp" and key[1] == layer for place in found
+            part for key, found in single.items() if key[0] != "mlp" and key[1] == layer for part in found
         ]
     everything = hybrid(before, after, [(name, ...) for name in before])
     by_hand = {key: (hybrid(before, after, found), hybrid(after, before, found)) for key, found in groups.items()}
-    circuits = [place for found in single.values() for place in found]
+    circuits = [part for found in single.values() for part in found]
     # The rest is everything outside the circuits.
     by_hand["rest", -1] = (hybrid(everything, before, circuits), hybrid(before, after, circuits))
     by_hand["everything", -1] = (after, before)
@@ -194,15 +192,15 @@ def test_weights_are_restored_wherever_an_exchange_is_interrupted(torch, late, m
     pieces = [piece for circuit in division.changed if circuit.head == 1 for piece in division.circuits[circuit]]
     models = (base.model, student.model)
     before, copy, interrupts = weights_of(*models), torch.Tensor.index_copy_, 0
-    for place in range(100):
+    for step in range(100):
         calls = []
 
-        def interrupted(self, *arguments, calls=calls, place=place):
+        def interrupted(self, *arguments, calls=calls, step=step):
             calls.append(1)
-            if len(calls) == place + 1 and not late:
+            if len(calls) == step + 1 and not late:
                 raise KeyboardInterrupt
             copy(self, *arguments)
-            if len(calls) == place + 1:
+            if len(calls) == step + 1:
                 raise KeyboardInterrupt
             return self
 
@@ -347,7 +345,9 @@ def test_the_screen_is_the_derivative_along_the_update(torch, family, model_of, 
     step = 1e-2
     for index in range(0, len(circuits), 3):
         (piece,) = division.circuits[circuits[index]]
-        own, other = (model.get_submodule(piece.place[0]).weight.detach() for model in (base.model, student.model))
+        own, other = (
+            model.get_submodule(piece.weight_name[0]).weight.detach() for model in (base.model, student.model)
+        )
         update = torch.zeros_like(own).index_copy_(
             piece.dim, piece.index, (other - own).index_select(piece.dim, piece.index)
         )

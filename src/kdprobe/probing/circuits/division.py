@@ -24,7 +24,7 @@ from kdprobe.probing.weights.projections import Projection, layer_projections
 
 _MLP = re.compile(r"mlp|ffn|feed_forward|moe|experts|router|^fc\d")
 """Names of the parts of a layer that make up its MLP."""
-Place = tuple[str, str]
+WeightName = tuple[str, str]
 """The name of a module and that of one of its weights."""
 
 
@@ -33,12 +33,12 @@ class Piece:
     """A weight that training changed, or a part of one.
 
     Attributes:
-        place: Where it is, in the base as in the student.
+        weight_name: Its name, in the base as in the student.
         dim: The dimension of the stored weight along which `index` selects.
         index: The rows or columns, or `None` for the whole weight.
     """
 
-    place: Place
+    weight_name: WeightName
     dim: int = 0
     index: Tensor | None = None
 
@@ -96,25 +96,25 @@ def divided(base: InMemory, student: InMemory) -> Division:
     """
     before, after = (dict(_weights(each.model)) for each in (base, student))
     _refuse_other_modules(base.model, student.model)
-    changed = {place for place in before | after if not _equal(before.get(place), after.get(place))}
+    changed = {name for name in before | after if not _equal(before.get(name), after.get(name))}
     circuits: dict[Circuit, list[Piece]] = {}
-    taken: dict[Place, list[Piece]] = {}
+    taken: dict[WeightName, list[Piece]] = {}
     parts = anatomy(base.model)
     owners = {id(module): name for name, module in base.model.named_modules()}
     theirs = list(layer_projections(student.model))
     for layer, projections in enumerate(layer_projections(base.model)):
         _refuse_other_heads(projections, theirs[layer])
         for kind in ATTENTION:
-            place = (owners[id(projections[kind].module)], "weight")
-            for head, piece in enumerate(_by_head(place, projections[kind])):
-                is_changed = place in changed and not _equal(_part(before[place], piece), _part(after[place], piece))
+            name = (owners[id(projections[kind].module)], "weight")
+            for head, piece in enumerate(_by_head(name, projections[kind])):
+                is_changed = name in changed and not _same_part(piece, before, after)
                 circuits[Circuit(kind, layer, head)] = [piece] if is_changed else []
-                taken.setdefault(place, []).append(piece)
-        matrices = [place for place in _mlp_matrices(parts.layers[layer], owners) if place in changed]
-        circuits[Circuit("mlp", layer)] = [Piece(place) for place in matrices]
-        taken |= {place: [Piece(place)] for place in matrices}
+                taken.setdefault(name, []).append(piece)
+        matrices = [name for name in _mlp_matrices(parts.layers[layer], owners) if name in changed]
+        circuits[Circuit("mlp", layer)] = [Piece(name) for name in matrices]
+        taken |= {name: [Piece(name)] for name in matrices}
     _refuse_shared(taken.keys() & changed, before, after)
-    rest = [piece for place in before | after if place in changed for piece in _left(place, before, taken)]
+    rest = [piece for name in before | after if name in changed for piece in _left(name, before, taken)]
     rest = [piece for piece in rest if piece.index is None or not _same_part(piece, before, after)]
     added = ["new tokens"] if len(base.tokenizer) != len(student.tokenizer) else []
     return Division(base, student, circuits, rest, [*_kinds(rest, base.model), *added])
@@ -126,7 +126,7 @@ def store(module: nn.Module, name: str) -> dict[str, Any]:
     return module._buffers if name in module._buffers else module._parameters  # noqa: SLF001
 
 
-def _weights(model: nn.Module) -> Iterator[tuple[Place, Tensor]]:
+def _weights(model: nn.Module) -> Iterator[tuple[WeightName, Tensor]]:
     """All weights: parameters, and buffers that are saved with the model."""
     for name, module in model.named_modules():
         saved = {key for key in module._buffers if key not in module._non_persistent_buffers_set}  # noqa: SLF001
@@ -141,23 +141,23 @@ def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     return one.shape == other.shape and (one.data_ptr() == other.data_ptr() or torch.equal(one, other))
 
 
-def _same_part(piece: Piece, before: dict[Place, Tensor], after: dict[Place, Tensor]) -> bool:
-    return _equal(_part(before[piece.place], piece), _part(after[piece.place], piece))
+def _same_part(piece: Piece, before: dict[WeightName, Tensor], after: dict[WeightName, Tensor]) -> bool:
+    return _equal(_part(before[piece.weight_name], piece), _part(after[piece.weight_name], piece))
 
 
 def _part(weight: Tensor, piece: Piece) -> Tensor:
     return weight if piece.index is None else weight.index_select(piece.dim, piece.index)
 
 
-def _by_head(place: Place, projection: Projection) -> Iterator[Piece]:
+def _by_head(name: WeightName, projection: Projection) -> Iterator[Piece]:
     """A projection's rows, or columns, by head; query heads that share keys and values share their rows."""
     stores_in_out = not isinstance(projection.module, nn.Linear)
     dim = 1 if projection.is_output != stores_in_out else 0
     for rows in torch.unique(projection.rows, dim=0):
-        yield Piece(place, dim, rows)
+        yield Piece(name, dim, rows)
 
 
-def _mlp_matrices(layer: nn.Module, owners: dict[int, str]) -> Iterator[Place]:
+def _mlp_matrices(layer: nn.Module, owners: dict[int, str]) -> Iterator[WeightName]:
     for name, child in layer.named_children():
         if _MLP.search(name) and "norm" not in name:
             for module in child.modules():
@@ -166,21 +166,21 @@ def _mlp_matrices(layer: nn.Module, owners: dict[int, str]) -> Iterator[Place]:
                         yield owners[id(module)], key
 
 
-def _left(place: Place, before: dict[Place, Tensor], taken: dict[Place, list[Piece]]) -> Iterator[Piece]:
+def _left(name: WeightName, before: dict[WeightName, Tensor], taken: dict[WeightName, list[Piece]]) -> Iterator[Piece]:
     """What of a changed weight belongs to no circuit."""
-    pieces = taken.get(place)
+    pieces = taken.get(name)
     if pieces is None:
-        yield Piece(place)
+        yield Piece(name)
         return
     (dim,) = {piece.dim for piece in pieces}
     taken_rows = [piece.index for piece in pieces if piece.index is not None]
     if len(taken_rows) < len(pieces):
         return
-    free = torch.ones(before[place].shape[dim], dtype=torch.bool)
+    free = torch.ones(before[name].shape[dim], dtype=torch.bool)
     for rows in taken_rows:
         free[rows.cpu()] = False
     if free.any():
-        yield Piece(place, dim, free.nonzero()[:, 0].to(before[place].device))
+        yield Piece(name, dim, free.nonzero()[:, 0].to(before[name].device))
 
 
 def _kinds(rest: Sequence[Piece], model: Any) -> list[str]:
@@ -188,7 +188,7 @@ def _kinds(rest: Sequence[Piece], model: Any) -> list[str]:
     names = {id(model.get_input_embeddings()): "embeddings", id(model.get_output_embeddings()): "output layer"}
     found = []
     for piece in rest:
-        name, key = piece.place
+        name, key = piece.weight_name
         last = name.rpartition(".")[2]
         if (kind := names.get(id(model.get_submodule(name)))) is None:
             is_norm = "norm" in last or last.startswith("ln")
@@ -215,15 +215,15 @@ def _refuse_other_heads(projections: dict[str, Projection], theirs: dict[str, Pr
         )
 
 
-def _refuse_shared(places: set[Place], before: dict[Place, Tensor], after: dict[Place, Tensor]) -> None:
+def _refuse_shared(names: set[WeightName], before: dict[WeightName, Tensor], after: dict[WeightName, Tensor]) -> None:
     """Refuses weights of circuits that something else uses too, so that they cannot be switched alone."""
     for weights in (before, after):
-        used: dict[int, Place] = {}
-        for place, weight in weights.items():
-            first = used.setdefault(weight.data_ptr(), place) if weight.numel() else place
-            if first != place and places & {first, place}:
+        used: dict[int, WeightName] = {}
+        for name, weight in weights.items():
+            first = used.setdefault(weight.data_ptr(), name) if weight.numel() else name
+            if first != name and names & {first, name}:
                 raise KdprobeError(
-                    f"The weights of {'.'.join(first)} and {'.'.join(place)} are one and the same, so the update of "
+                    f"The weights of {'.'.join(first)} and {'.'.join(name)} are one and the same, so the update of "
                     "one circuit cannot be switched without the other.",
                     "Remove the analysis: it needs layers with weights of their own.",
                 )

@@ -117,13 +117,13 @@ def _inside(
             runs = [clean_run(reading, sequence) for reading in readings]
             if index == 0:
                 skips = all(_can_skip(reading, run, sequence) for reading, run in zip(readings, runs, strict=True))
-            for place, update in enumerate(updates):
+            for row, update in enumerate(updates):
                 lowest = min(circuit.layer for circuit in update.circuits) if skips else 0
                 with exchanged(models[0].model, models[1].model, pieces_of(division, update)):
                     for way, (reading, run) in enumerate(zip(readings, runs, strict=True)):
                         with started_at(reading, run, lowest, 1) if lowest else nullcontext():
                             change = reading.score(sequence)[0] - run.log_p
-                        effects[place, way, index] = change.cpu().numpy()
+                        effects[row, way, index] = change.cpu().numpy()
                 bar.advance(1)
     return effects
 

@@ -48,14 +48,14 @@ def head_evidence(measured: MeasuredStudent, other: OtherEvidence) -> pd.DataFra
         other: What other analyses say.
     """
     rows = weight_changes(measured.student, other.patching.shape, other.geometry)
-    places = list(zip(rows["layer"], rows["head"], strict=True))
+    heads = list(zip(rows["layer"], rows["head"], strict=True))
     rows["patching_gradient"] = other.patching.ravel()
     sizes = {kind: _heads(measured, kind) for kind in ATTENTION}
     for kind in ATTENTION:
         shared = other.patching.shape[1] // sizes[kind]
         for method, effects in zip(METHODS, _effects(measured), strict=True):
             rows[f"{kind}_{method}"] = [
-                effects.get(Circuit(kind, layer, head // shared), np.nan) for layer, head in places
+                effects.get(Circuit(kind, layer, head // shared), np.nan) for layer, head in heads
             ]
     return rows
 

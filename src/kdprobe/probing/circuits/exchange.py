@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdprobe.probing.circuits.division import Piece, Place, store
+from kdprobe.probing.circuits.division import Piece, WeightName, store
 
 
 @contextmanager
@@ -28,12 +28,12 @@ def exchanged(base: nn.Module, student: nn.Module, pieces: Sequence[Piece]) -> I
     """
     undo: list[Callable[[], None]] = []
     try:
-        for place, dim, index in _joined(pieces):
-            one, other = base.get_submodule(place[0]), student.get_submodule(place[0])
-            if index is None or len(index) == store(one, place[1])[place[1]].shape[dim]:
-                _trade(one, other, place[1], undo)
+        for name, dim, index in _joined(pieces):
+            one, other = base.get_submodule(name[0]), student.get_submodule(name[0])
+            if index is None or len(index) == store(one, name[1])[name[1]].shape[dim]:
+                _trade(one, other, name[1], undo)
             else:
-                _trade_parts(one, other, place[1], dim, index, undo)
+                _trade_parts(one, other, name[1], dim, index, undo)
         yield
     finally:
         _undone(undo)
@@ -52,14 +52,14 @@ def _undone(undo: list[Callable[[], None]]) -> None:
         raise interrupt
 
 
-def _joined(pieces: Sequence[Piece]) -> Iterator[tuple[Place, int, Tensor | None]]:
+def _joined(pieces: Sequence[Piece]) -> Iterator[tuple[WeightName, int, Tensor | None]]:
     """The pieces of each weight in one."""
-    by_place: dict[Place, list[Piece]] = {}
+    by_weight: dict[WeightName, list[Piece]] = {}
     for piece in pieces:
-        by_place.setdefault(piece.place, []).append(piece)
-    for place, found in by_place.items():
+        by_weight.setdefault(piece.weight_name, []).append(piece)
+    for name, found in by_weight.items():
         indices = [piece.index for piece in found if piece.index is not None]
-        yield place, found[0].dim, torch.cat(indices) if len(indices) == len(found) else None
+        yield name, found[0].dim, torch.cat(indices) if len(indices) == len(found) else None
 
 
 def _trade(one: nn.Module, other: nn.Module, name: str, undo: list[Callable[[], None]]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kdprobe.console import Progress
 from kdprobe.models.merging.lora import own_weight
-from kdprobe.probing.circuits.division import Division, Place
+from kdprobe.probing.circuits.division import Division, WeightName
 from kdprobe.probing.circuits.labels import ATTENTION, Circuit
 from kdprobe.probing.interventions.attribution_patching import gradients_from_the_first_layer
 from kdprobe.probing.interventions.forward import TARGETS, InMemory, reader
@@ -45,8 +45,8 @@ def screened_updates(
     """
     circuits = [circuit for circuit in division.changed if circuit.kind in ATTENTION]
     effects = np.zeros((len(sequences), len(circuits), len(TARGETS)))
-    places = list(dict.fromkeys(piece.place for circuit in circuits for piece in division.circuits[circuit]))
-    if not places:
+    names = list(dict.fromkeys(piece.weight_name for circuit in circuits for piece in division.circuits[circuit]))
+    if not names:
         bar.advance(len(sequences))
         return circuits, effects
     with reader(at) as reading:
@@ -54,56 +54,56 @@ def screened_updates(
             with (
                 torch.enable_grad(),
                 gradients_from_the_first_layer(reading),
-                _recorded(at.model, places) as records,
+                _recorded(at.model, names) as records,
             ):
                 log_p = reading.score(sequence)[0]
                 outputs = [output for _, output in records.values()]
                 for target in range(len(TARGETS)):
                     slopes = torch.autograd.grad(log_p[target], outputs, retain_graph=target + 1 < len(TARGETS))
-                    by_place = dict(zip(records, slopes, strict=True))
-                    effects[index, :, target] = _effects(division, circuits, records, by_place)
+                    by_weight = dict(zip(records, slopes, strict=True))
+                    effects[index, :, target] = _effects(division, circuits, records, by_weight)
             bar.advance(1)
     return circuits, effects
 
 
-Records = dict[Place, tuple[Tensor, Tensor]]
+Records = dict[WeightName, tuple[Tensor, Tensor]]
 """What a projection read, and what it wrote."""
 
 
 @contextmanager
-def _recorded(model: nn.Module, places: Sequence[Place]) -> Iterator[Records]:
+def _recorded(model: nn.Module, names: Sequence[WeightName]) -> Iterator[Records]:
     """Records inputs and outputs of projections while the block runs."""
     records: Records = {}
     with ExitStack() as stack:
-        for place in places:
+        for name in names:
 
-            def record(_module: Any, inputs: Any, output: Tensor, place: Place = place) -> None:
-                records[place] = (inputs[0].detach(), output)
+            def record(_module: Any, inputs: Any, output: Tensor, name: WeightName = name) -> None:
+                records[name] = (inputs[0].detach(), output)
 
-            stack.callback(model.get_submodule(place[0]).register_forward_hook(record).remove)
+            stack.callback(model.get_submodule(name[0]).register_forward_hook(record).remove)
         yield records
 
 
 @torch.no_grad()
 def _effects(
-    division: Division, circuits: Sequence[Circuit], records: Records, slopes: dict[Place, Tensor]
+    division: Division, circuits: Sequence[Circuit], records: Records, slopes: dict[WeightName, Tensor]
 ) -> list[float]:
     """The effect of each circuit under one gradient."""
-    by_row: dict[tuple[Place, bool], Tensor] = {}
+    by_row: dict[tuple[WeightName, bool], Tensor] = {}
     found = []
     for circuit in circuits:
-        ((place, _, index),) = [(piece.place, piece.dim, piece.index) for piece in division.circuits[circuit]]
+        ((name, _, index),) = [(piece.weight_name, piece.dim, piece.index) for piece in division.circuits[circuit]]
         is_output = circuit.kind == "o"
-        if (place, is_output) not in by_row:
-            by_row[place, is_output] = _by_row(division, place, records[place][0], slopes[place], is_output=is_output)
-        values = by_row[place, is_output]
+        if (name, is_output) not in by_row:
+            by_row[name, is_output] = _by_row(division, name, records[name][0], slopes[name], is_output=is_output)
+        values = by_row[name, is_output]
         found.append(float((values if index is None else values[index]).double().sum()))
     return found
 
 
-def _by_row(division: Division, place: Place, read: Tensor, slope: Tensor, *, is_output: bool) -> Tensor:
+def _by_row(division: Division, name: WeightName, read: Tensor, slope: Tensor, *, is_output: bool) -> Tensor:
     """The effect of every row of an update `[out, in]`, or of every column of that of an output projection."""
-    before, after = (own_weight(each.model.get_submodule(place[0])) for each in (division.base, division.student))
+    before, after = (own_weight(each.model.get_submodule(name[0])) for each in (division.base, division.student))
     update = after - before
     x, g = read.flatten(0, -2), slope.flatten(0, -2)
     return ((g @ update) * x).sum(dim=0) if is_output else (g * (x @ update.T)).sum(dim=0)
