@@ -27,6 +27,7 @@ from kdprobe.experiment.config_checks import (
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.files import refuse_special
 from kdprobe.host.registry import Host
+from kdprobe.problems.counterfactuals import offers_counterfactuals
 from kdprobe.redaction import without_secrets
 
 _SEEDS = 3
@@ -85,9 +86,7 @@ def _contrasts(data: dict[str, Any], host: Host) -> bool:
     """Whether a config's problem source is known and offers counterfactuals."""
     problems = data.get("problems")
     source = problems.get("source") if isinstance(problems, dict) else None
-    if source not in host.unique_names("problem-sources"):
-        return False
-    return getattr(host.get("problem-sources", source).spec, "counterfactuals", None) is not None
+    return source in host.unique_names("problem-sources") and offers_counterfactuals(host, source)
 
 
 def with_retention(tasks: Any) -> Any:

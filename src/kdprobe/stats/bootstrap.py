@@ -21,7 +21,7 @@ MEAN_RESAMPLES = 10_000
 """For a mean that a verdict quotes: the interval's ends are then stable to about a hundredth of its width."""
 _FEW = 64
 """Up to this many units, multinomial counts are fast to draw, and equal units can be drawn as one."""
-_TOO_FEW = 10
+TOO_FEW = 10
 """Below this many units, the bootstrap's interval of a mean is clearly too short."""
 MANY = 10_000
 """Above this many units, none are drawn individually, because that would cost resamples times units."""
@@ -90,7 +90,7 @@ def mean_interval(values: Array) -> Interval:
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:  # noqa: PLR2004
         return NO_INTERVAL
-    if len(values) < _TOO_FEW:
+    if len(values) < TOO_FEW:
         half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * scipy.stats.sem(values))
         return Interval(float(values.mean()) - half, float(values.mean()) + half)
     if len(distinct) <= _FEW:
@@ -154,12 +154,13 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
     with np.errstate(invalid="ignore"):
         value = filled.sum(axis=0) / finite.sum(axis=0)
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    if problems >= _TOO_FEW:
+    if problems >= TOO_FEW:
         for start in range(0, flat.shape[1], _COLUMNS):
             columns = slice(start, start + _COLUMNS)
             low[columns], high[columns] = _mean_percentiles(filled[:, columns], finite[:, columns], seed)
-    few = finite.sum(axis=0) < _TOO_FEW
-    low[few], high[few] = _student_ends(filled[:, few], finite[:, few], value[few])
+    few = finite.sum(axis=0) < TOO_FEW
+    if few.any():
+        low[few], high[few] = _student_ends(filled[:, few], finite[:, few], value[few])
     return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape))
 
 

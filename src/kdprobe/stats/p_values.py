@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
 ROUNDING = 1e-4
-"""Nats by which the mean effects of two sets of heads may differ although they are equal."""
+"""Effects, and differences between effects, of up to this many nats are rounding errors of float32."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -26,15 +26,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def as_large(effect: float, random: NDArray[np.float64], rounding: float) -> tuple[int, float]:
+def as_large(effect: float, random: NDArray[np.float64]) -> tuple[int, float]:
     """How many random effects are at least as large as an effect, and the share of all that are, itself included.
 
+    Effects that differ by rounding count as equal.
+
     Args:
-        effect: In the direction in which effects are large.
+        effect: In nats, in the direction in which effects are large.
         random: The random ones, in the same direction; without any, the share is NaN.
-        rounding: Effects that differ by less count as equal, because they were not computed in the same batch.
     """
-    count = int((random >= effect - rounding).sum())
+    count = int((random >= effect - ROUNDING).sum())
     return count, (1 + count) / (1 + len(random)) if len(random) else float("nan")
 
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kdprobe.errors import UsageError
+from kdprobe.stats.least import FEWEST_SEEDS
+
+
+class OfArm(Protocol):
+    """Something that was measured of a student."""
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        ...
+
+
+Member = TypeVar("Member", bound=OfArm)
 
 
 class Replicate(Protocol):
@@ -28,6 +41,14 @@ def by_arm(replicates: Iterable[Replicate]) -> dict[str, list[str]]:
     for replicate in replicates:
         grouped.setdefault(replicate.arm, []).append(replicate.name)
     return grouped
+
+
+def with_enough_seeds(members: Iterable[Member]) -> dict[str, list[Member]]:
+    """The members of each arm, in order, of arms with enough seeds for an interval over seeds."""
+    grouped: dict[str, list[Member]] = {}
+    for member in members:
+        grouped.setdefault(member.arm, []).append(member)
+    return {arm: found for arm, found in grouped.items() if len(found) >= FEWEST_SEEDS}
 
 
 def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str) -> list[str]:

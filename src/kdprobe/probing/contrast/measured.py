@@ -16,14 +16,13 @@ from kdprobe.probing.contrast.sites import Site
 from kdprobe.stats.clustered import ClusteredMean, clustered_mean
 from kdprobe.stats.crossed_means import crossed_mean
 from kdprobe.stats.intervals import NO_INTERVAL
-from kdprobe.stats.least import FEWEST_SEEDS
+from kdprobe.stats.p_values import ROUNDING
 from kdprobe.stats.permutations.max_t import max_t
+from kdprobe.students.replicates import with_enough_seeds
 
 Array = NDArray[np.float64]
 Measure = Literal["effect", "nats"]
 MEASURES: tuple[Measure, ...] = ("effect", "nats")
-ROUNDING = 1e-4
-"""Effects up to this, in nats, are rounding errors of float32, and count as zero."""
 _FEWEST = 2
 
 
@@ -165,14 +164,8 @@ def students_of(students: Sequence[ContrastedStudent], against: ContrastedStuden
 
 def strategies_of(students: Sequence[ContrastedStudent], against: ContrastedStudent | None = None) -> list[Group]:
     """The strategies with enough seeds for an interval over seeds."""
-    arms: dict[str, list[ContrastedStudent]] = {}
-    for student in students:
-        arms.setdefault(student.arm, []).append(student)
-    return [
-        Group(arm, members, against)
-        for arm, members in arms.items()
-        if len(members) >= FEWEST_SEEDS and _alike(members[0], against)
-    ]
+    arms = with_enough_seeds(students)
+    return [Group(arm, members, against) for arm, members in arms.items() if _alike(members[0], against)]
 
 
 def shown(students: Sequence[ContrastedStudent], against: ContrastedStudent | None = None) -> list[Group]:

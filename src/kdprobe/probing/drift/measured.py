@@ -13,7 +13,7 @@ from kdprobe.probing.drift.prompts import Kind
 from kdprobe.probing.drift.sampling import Sample
 from kdprobe.stats.clustered import ClusteredMean, clustered_mean
 from kdprobe.stats.crossed_means import crossed_difference, crossed_mean
-from kdprobe.stats.least import FEWEST_SEEDS
+from kdprobe.students.replicates import with_enough_seeds
 
 Direction = Literal["forward", "reverse"]
 Array = NDArray[np.float64]
@@ -92,12 +92,8 @@ def strategy_difference(a: Sequence[Measured], b: Sequence[Measured]) -> Cluster
 
 def strategies(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     """The arms with enough students for an interval over seeds; at least two prompts are also needed."""
-    arms: dict[str, list[Measured]] = {}
-    for each in measured:
-        arms.setdefault(each.arm, []).append(each)
-    return {
-        arm: members for arm, members in arms.items() if len(members) >= FEWEST_SEEDS and members[0].prompts >= _FEWEST
-    }
+    arms = with_enough_seeds(measured)
+    return {arm: members for arm, members in arms.items() if members[0].prompts >= _FEWEST}
 
 
 def _stacked(members: Sequence[Measured]) -> tuple[Array, NDArray[np.int64]]:

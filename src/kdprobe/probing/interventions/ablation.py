@@ -13,7 +13,6 @@ from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.ablation_report import ablation_statements, ablation_summary
 from kdprobe.probing.interventions.accuracy import accuracy_sentences, accuracy_without_heads
-from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import head_outputs, reader
 from kdprobe.probing.interventions.head_evidence import head_changes, head_evidence
 from kdprobe.probing.interventions.options import AblationOptions
@@ -123,13 +122,12 @@ def ablate(
     with reader(student) as reading:
         with progress(f"Reading: {name}", len(sequences)) as bar:
             donor = ablated(head_outputs(reading, sequences, bar=bar), options.replacement)
-        with progress(f"Ablating by gradient: {name}", len(sequences)) as bar:
-            screened = screened_effects(reading, sequences, donor, bar=bar).numpy()
         return sweep_heads(
-            *(reading, sequences, donor, screened, options),
+            *(reading, sequences, donor, options),
             batch_size=batch_size,
             seed=seed,
             sign=_WORSE,
+            screening=f"Ablating by gradient: {name}",
             label=f"Ablating: {name}",
             # Attention that did not change has no order of change.
             moved=ranked(moved) if moved is not None and np.any(moved) else [],

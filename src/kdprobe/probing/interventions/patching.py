@@ -13,7 +13,6 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
-from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import HeadOutputs, head_outputs, reader
 from kdprobe.probing.interventions.gain import Gain
 from kdprobe.probing.interventions.options import INTO, Into, PatchingOptions
@@ -132,15 +131,13 @@ def patch(
     Raises:
         KdprobeError: The receiver's heads do not add up to its attention output.
     """
-    donor = patched(source)
     with reader(receiver) as reading:
-        with progress(f"Patching by gradient: {label}", len(sequences)) as bar:
-            screened = screened_effects(reading, sequences, donor, bar=bar).numpy()
         return sweep_heads(
-            *(reading, sequences, donor, screened, options),
+            *(reading, sequences, patched(source), options),
             batch_size=batch_size,
             seed=seed,
             sign=sign,
+            screening=f"Patching by gradient: {label}",
             label=f"Patching {label}",
         )
 

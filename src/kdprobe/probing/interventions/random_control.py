@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.stats.bootstrap import means_over_problems
-from kdprobe.stats.p_values import ROUNDING, SIGNIFICANT, as_large, p_text
+from kdprobe.stats.p_values import SIGNIFICANT, as_large, p_text
 from kdprobe.words import counted
 
 
@@ -52,15 +52,14 @@ class Control:
         effect = f"{'together ' if self.heads > 1 else ''}{self.effect:+.2f} nats{interval}{over}"
         if not len(self.random):
             return f"{effect}."
-        reached = self.as_large
         drawn = (
             f"{counted(len(self.random), 'random set')} of {counted(self.heads, 'head')}: "
             f"median {np.median(self.random):+.2f}, range {self.random.min():+.2f} to {self.random.max():+.2f}"
         )
-        of_them = {0: "none has", 1: "1 of them has"}.get(reached, f"{reached} of them have")
+        of_them = {0: "none has", 1: "1 of them has"}.get(self.as_large, f"{self.as_large} of them have")
         usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
-        standing = "" if self.stands_out or reached == 0 else usual
-        least = f", the smallest that {counted(len(self.random), 'random set')} can give" if reached == 0 else ""
+        standing = "" if self.stands_out or self.as_large == 0 else usual
+        least = f", the smallest that {counted(len(self.random), 'random set')} can give" if self.as_large == 0 else ""
         return f"{effect}; {drawn}; {of_them} as large an effect{standing} (p = {p_text(self.p)}{least})."
 
 
@@ -70,7 +69,7 @@ def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     means = means_over_problems(chosen, seed)
     random = drawn.mean(axis=0)
     effect = float(means.value)
-    count, p = as_large(sign * effect, sign * random, ROUNDING)
+    count, p = as_large(sign * effect, sign * random)
     return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, count, p, len(chosen))
 
 

@@ -19,6 +19,7 @@ from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.exact_effects import exact_effects
 from kdprobe.probing.interventions.forward import TARGETS, Reader
 from kdprobe.probing.interventions.joint_effects import joint_effects, random_sets
@@ -74,12 +75,12 @@ def sweep_heads(
     reading: Reader,
     sequences: Sequence[ProblemSequence],
     donor: Donor,
-    screened: Array,
     options: InterventionOptions,
     *,
     batch_size: int,
     seed: int,
     sign: Sign,
+    screening: str,
     label: str,
     moved: Sequence[Head] = (),
 ) -> Sweep:
@@ -89,18 +90,20 @@ def sweep_heads(
         reading: The student.
         sequences: What it reads.
         donor: The replacement for a head's output.
-        screened: `[problem, layer, head, target]`, from `screened_effects`.
         options: How many heads to replace exactly, and what to compare them with.
         batch_size: Heads, or sets of heads, per batch.
         seed: Of the random sets.
         sign: Which heads come first.
-        label: Its name in progress output.
+        screening: What the screening is called in progress output.
+        label: What the exact replacements are called there.
         moved: Heads by how much their attention changed, if known; as many as there are top heads are also replaced
             exactly and together.
 
     Raises:
         KdprobeError: The student does not work in the way that exact runs assume.
     """
+    with progress(screening, len(sequences)) as bar:
+        screened = screened_effects(reading, sequences, donor, bar=bar).numpy()
     shape = screened.shape[1:3]
     order = ranked(sign * screened[..., 0].mean(axis=0))
     heads = order if options.exact == "all" else order[: options.exact]

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from kdprobe.probing.priming.parts import POSITIONS, RESPONSE
 from kdprobe.probing.priming.reading import TokenChanges
-from kdprobe.stats.bootstrap import bootstrap, percentile_interval
+from kdprobe.stats.bootstrap import TOO_FEW, bootstrap, percentile_interval
 from kdprobe.stats.clustered import ClusteredMean, clustered_mean
 from kdprobe.stats.intervals import NO_INTERVAL, Interval
 
 Array = NDArray[np.float64]
 _TOP = 0.1
 """The share of tokens whose part in the divergence is reported."""
-_TOO_FEW = 10
-"""Below this many problems, the bootstrap's interval is clearly too short."""
 _CELLS = 2**22
 """Weights of tokens at a time, so that memory does not grow with the number of resamples."""
 
@@ -109,7 +107,7 @@ class PrimingMap:
             return np.concatenate([_top_shares(ordered, chunk[:, owner]) for chunk in chunks])
 
         value = float(share(np.ones((1, len(self.responses))))[0])
-        if len(self.responses) < _TOO_FEW:
+        if len(self.responses) < TOO_FEW:
             return value, NO_INTERVAL
         return value, percentile_interval(bootstrap(share, len(self.responses)))
 

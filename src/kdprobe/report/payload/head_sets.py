@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from kdprobe.console.streams import visible
-from kdprobe.stats.p_values import ROUNDING, SIGNIFICANT, as_large, p_text
+from kdprobe.stats.p_values import SIGNIFICANT, as_large, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def head_sets(frame: pd.DataFrame | None, metric: str, kind: str) -> dict[str, H
         random = rows.loc[(rows["set"] == "random") & (rows["compared_with"] == kind), "value"]
         if len(chosen) == 1 and len(random):
             effect = float(chosen["value"].iloc[0])
-            count, p = as_large(-effect, -random.to_numpy(dtype=float), ROUNDING)
+            count, p = as_large(-effect, -random.to_numpy(dtype=float))
             found[visible(str(student))] = {
                 "heads": int(chosen["heads"].iloc[0]),
                 "value": effect,

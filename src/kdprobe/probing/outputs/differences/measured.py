@@ -13,7 +13,7 @@ from kdprobe.probing.outputs.differences.parts import SOLUTION, SOLUTION_PARTS, 
 from kdprobe.probing.outputs.differences.token_divergence import TokenDifferences
 from kdprobe.stats.clustered import ClusteredMean, clustered_mean
 from kdprobe.stats.crossed_means import crossed_mean
-from kdprobe.stats.least import FEWEST_SEEDS
+from kdprobe.students.replicates import with_enough_seeds
 from kdprobe.students.sequence import ProblemSequence
 
 Measure = Literal["js", "kl"]
@@ -134,11 +134,8 @@ def students_of(pairs: Sequence[Pair]) -> list[Group]:
 
 def strategies_of(pairs: Sequence[Pair]) -> list[Group]:
     """The strategies with enough seeds for an interval over seeds, against the untrained model."""
-    arms: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        if pair.against_untrained:
-            arms.setdefault(pair.arm, []).append(pair)
-    return [Group(arm, members) for arm, members in arms.items() if len(members) >= FEWEST_SEEDS]
+    arms = with_enough_seeds(pair for pair in pairs if pair.against_untrained)
+    return [Group(arm, members) for arm, members in arms.items()]
 
 
 def shown(pairs: Sequence[Pair]) -> Iterator[Group]:

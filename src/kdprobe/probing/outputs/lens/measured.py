@@ -13,8 +13,8 @@ from kdprobe.probing.outputs.differences.measured import Text
 from kdprobe.probing.outputs.lens.streams import LayerValues
 from kdprobe.stats.clustered import ClusteredMean, clustered_mean
 from kdprobe.stats.crossed_means import crossed_mean
-from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.permutations.max_t import max_t
+from kdprobe.students.replicates import with_enough_seeds
 
 Measure = Literal["log_p", "kl"]
 MEASURES: tuple[Measure, ...] = ("log_p", "kl")
@@ -111,10 +111,7 @@ def students_of(students: Sequence[LensedStudent]) -> list[Group]:
 
 def strategies_of(students: Sequence[LensedStudent]) -> list[Group]:
     """The strategies with enough seeds for an interval over seeds."""
-    arms: dict[str, list[LensedStudent]] = {}
-    for student in students:
-        arms.setdefault(student.arm, []).append(student)
-    return [Group(arm, members) for arm, members in arms.items() if len(members) >= FEWEST_SEEDS]
+    return [Group(arm, members) for arm, members in with_enough_seeds(students).items()]
 
 
 def shown(students: Sequence[LensedStudent]) -> list[Group]:
