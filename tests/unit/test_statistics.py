@@ -6,7 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.stats.mcnemar import paired_interval, paired_test
-from kdprobe.stats.p_values import holm
+from kdprobe.stats.p_values import as_large, holm
 
 
 @pytest.mark.parametrize(("both", "only_a", "only_b", "neither"), [(30, 12, 4, 14), (5, 0, 9, 6), (9, 3, 3, 5)])
@@ -104,3 +104,10 @@ def test_holm_by_hand():
     assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert holm([0.7, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_random_effects_that_differ_by_rounding_are_as_large():
+    assert as_large(0.0, np.full(19, -1e-5)) == (19, 1.0)
+    assert as_large(2.0, np.array([1.99, 2.0, 3.0])) == (2, 3 / 4)
+    count, p = as_large(2.0, np.empty(0))
+    assert (count, np.isnan(p)) == (0, True)
