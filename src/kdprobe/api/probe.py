@@ -11,6 +11,7 @@ from kdprobe.api.given.inputs import checked_options, conversation_of, create, p
 from kdprobe.api.results.probe import ProbeResult
 from kdprobe.api.session import AnyPath, calling
 from kdprobe.errors import UsageError
+from kdprobe.models.reference import Precision
 from kdprobe.words import counted
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def probe(
     template_of: str | None = None,
     limit: int = 16,
     batch_size: int = 8,
+    dtype: Precision = "float32",
     patterns: Mapping[str, AnyPath | NDArray[np.floating] | Sequence[Any]] | Sequence[str] = (),
     analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]] = DEFAULT_ANALYSES,
     head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
@@ -65,6 +67,8 @@ def probe(
         template_of: The student whose chat template is used for all; by default the first.
         limit: Use only the first N problems.
         batch_size: Sequences per batch.
+        dtype: Data type of the students' weights: `float32`, `bfloat16` or `float16`. In 16 bits, results say how far
+            rounding moves attention patterns, and analyses that need float32 are refused.
         patterns: Attention patterns of one or several prompts: a dict that maps names to files, folders, arrays
             `[layer, head, query, key]` or the `attentions` that a model returns; or a list of paths.
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
@@ -92,12 +96,13 @@ def probe(
     from kdprobe.probing.few_problems import few_problems
     from kdprobe.probing.metrics.metric import head_metrics_of
     from kdprobe.probing.patterns.findings import pattern_findings
+    from kdprobe.probing.precision import refuse_reduced
 
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
             raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
-        if patterns and (adapters or against or template_of):
-            raise UsageError("--adapter, --against and --template-of need MODEL and cannot be used with --patterns.")
+        if patterns and (adapters or against or template_of or dtype != "float32"):
+            raise UsageError("--adapter, --against, --dtype and --template-of need MODEL; they exclude --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
             raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")
@@ -110,6 +115,7 @@ def probe(
         given = checked_options(options)
         by_name = {os.fspath(problems)} if model is not None and isinstance(problems, str | os.PathLike) else set()
         refuse_strays(given, {*names} | by_name)
+        refuse_reduced(host, names, dtype)
         built: dict[str, Analysis] = {name: create(host, "analyses", name, given) for name in names}
         if model is None:
             from kdprobe.probing.patterns.files import read_patterns
@@ -127,6 +133,7 @@ def probe(
                 head_metrics=head_metrics_of(host),
                 template_of=template_of,
                 counterfactuals=source.counterfactuals,
+                dtype=dtype,
             )
         # Recorded before the analyses run, so that the students loaded later are the ones examined.
         students = ProbedStudents(context.students, context.problems, template_of)
@@ -147,6 +154,7 @@ def probe(
             findings=findings,
             students=students,
             self_checks=context.bridges.errors if context.students else {},
+            dtype=dtype,
             problems=context.problems,
             patterns=context.patterns,
             head_metrics=context.head_metrics,
@@ -230,10 +238,11 @@ def _write(
             from kdprobe.report.images import write_images
 
             write_images(result.figures, folder)
+    precision = "" if context.dtype == "float32" else f" in {context.dtype}"
     subject = (
         "Attention patterns from files."
         if context.patterns
-        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens. "
+        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens{precision}. "
         f"{context.students[0].base.conversation.sentence}".strip()
     )
     names = [source.name for source in (context.patterns or context.students)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -19,13 +19,13 @@ from kdprobe.cli.options import (
     quiet_option,
     settings_option,
 )
+from kdprobe.models.reference import Precision
 
 EPILOG = """\b
 Examples:
   kdprobe probe smollm2-135m-instruct --problems mine.jsonl
   kdprobe probe MODEL --adapter a=first --adapter b=second --out probed
-  # two seeds of one arm
-  kdprobe probe MODEL --adapter none@0=x --adapter none@1=y
+  kdprobe probe MODEL --adapter none@0=x --adapter none@1=y  # two seeds of one arm
   kdprobe probe MODEL --analysis heads --option heads.smallest_effect=0.1
   kdprobe probe --patterns a=a.npz --patterns b=b.npz --analysis divergence
 """
@@ -43,6 +43,7 @@ Examples:
 )
 @click.option("--limit", type=click.IntRange(1, 2**31), show_default=True, help="Use only the first N problems.")
 @click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences per batch.")
+@click.option("--dtype", type=click.Choice(get_args(Precision)), show_default=True, help="Data type of the weights.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option(
     "--analysis",
@@ -61,8 +62,7 @@ def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given
     """Look inside students: what their attention heads do, which ones changed, and more.
 
     MODEL is an alias, a folder, a GGUF file or a Hub id. All students read the same tokens: the bare question,
-    then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
-    .npy files, or from folders of them.
+    then the gold solution. With --patterns no model is needed: patterns come from .npz, .safetensors or .npy files.
     """
     from kdprobe.cli.show.run import show_analyses
     from kdprobe.cli.show.scores import show_findings

@@ -18,7 +18,7 @@ from kdprobe.experiment.section import Plugged, Section, Seed, Temperature, name
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
-from kdprobe.models.reference import SMOLLM2, Dtype
+from kdprobe.models.reference import SMOLLM2, Dtype, Precision
 from kdprobe.redaction import without_secrets
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
@@ -52,7 +52,7 @@ class StudentConfig(Section):
     revision: str | None = None
     # Left out of the data unless it is stated, because a run's name is a digest of them.
     hub_id: str | None = Field(default=None, pattern=f"^{HUB_ID.pattern}$", exclude_if=lambda stated: stated is None)
-    dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation and probing.")
+    dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation.")
 
 
 class TeacherConfig(Plugged):
@@ -167,6 +167,12 @@ class ProbeConfig(Section):
 
     problems: int = Field(default=16, ge=1, description="Number of test problems, starting with the first.")
     batch_size: int = Field(default=8, ge=1)
+    # Left out of the data unless it is chosen, because a run's name is a digest of them.
+    dtype: Precision = Field(
+        default="float32",
+        description="Dtype of the students' weights; only analyses of attention and of weights can use 16 bits.",
+        exclude_if=lambda dtype: dtype == "float32",
+    )
     analyses: list[Annotated[AnalysisConfig, BeforeValidator(named)]] = Field(
         default_factory=lambda: [AnalysisConfig(name="heads")]
     )

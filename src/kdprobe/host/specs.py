@@ -79,11 +79,14 @@ class AnalysisSpec(Spec):
     Attributes:
         samples_problems: Whether its intervals or tests treat the problems that it reads as a sample. If it reads too
             few of them, plans and results say so; an option `problems` is taken for their number.
+        any_precision: Whether it can examine students in bfloat16 or float16, as patterns from
+            `AnalysisContext.bridges`; results then say how far rounding moves these. Others need float32.
     """
 
     kind: ClassVar[str] = "analyses"
 
     samples_problems: bool = False
+    any_precision: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,8 @@ _SETTINGS = frozenset(
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """Data type of weights; `auto` is float32 on a CPU, bfloat16 on an accelerator."""
+Precision = Literal["float32", "bfloat16", "float16"]
+"""Data type of the weights of students that are examined, which no device chooses."""
 
 
 @dataclass(frozen=True)

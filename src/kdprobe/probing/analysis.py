@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.reference import Precision
+from kdprobe.probing.precision import CHECKED, rounding
 from kdprobe.problems.problem import Problem
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
@@ -27,9 +29,6 @@ Need = Literal["patterns", "students", "problems", "scores", "teaching", "counte
 """What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation, what the
 teacher read and wrote, or a problem source that offers counterfactuals."""
 
-_CHECKED = 2
-"""Number of sequences in the self-check: two, so that one of them is padded."""
-
 
 @dataclass(frozen=True)
 class AnalysisContext:
@@ -48,6 +47,7 @@ class AnalysisContext:
         template_of: The student whose chat template renders the problems for all; by default the first.
         teaching: What the teacher of an experiment read and wrote. An analysis that needs nothing else runs before
             training, and has no students.
+        dtype: Data type of the students' weights. Analyses that need float32 are refused any other.
         counterfactuals: Yields problems of the same form with another gold value; `None` if the source offers none.
     """
 
@@ -62,6 +62,7 @@ class AnalysisContext:
     template_of: str | None = None
     teaching: Teaching | None = field(default=None, compare=False, repr=False)
     counterfactuals: Counterfactuals | None = None
+    dtype: Precision = "float32"
 
     @property
     def sequences(self) -> list[ProblemSequence]:
@@ -88,7 +89,7 @@ class AnalysisContext:
     @cached_property
     def bridges(self) -> Bridges:
         """The students in TransformerLens: `bridges.boot(name)`; adapters share one loaded base."""
-        return self.pool.bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
+        return self.pool.bridges(self.students, [sequence.ids for sequence in self.sequences[:CHECKED]], self.dtype)
 
     @property
     def samples(self) -> int:
@@ -169,4 +170,11 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
             "Scores and teaching come from an experiment, students from a model, patterns from files or students, and "
             "counterfactuals from a problem source that offers them, such as gsm-symbolic.",
         )
-    return analysis.run(context)
+    result = analysis.run(context)
+    if context.dtype == "float32" or not analysis.needs & {"patterns", "problems"}:
+        return result
+    found = rounding(context.bridges, len(context.problems))
+    if found is None:
+        return result
+    table, sentence = found
+    return replace(result, tables={**result.tables, "rounding": table}, statements=[*result.statements, sentence])

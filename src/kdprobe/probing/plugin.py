@@ -37,6 +37,8 @@ _SAMPLING = frozenset(
     }
 )
 """The analyses whose intervals or tests treat problems as a sample."""
+_ANY_PRECISION = frozenset({"heads", "divergence", "attention", "association", "geometry", "priming_map"})
+"""The analyses that read attention patterns, which rounding to 16 bits moves little, only weights, or no student."""
 
 
 @hookimpl
@@ -50,6 +52,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             options=options,
             format=_FORMATS.get(name, 1),
             samples_problems=name in _SAMPLING,
+            any_precision=name in _ANY_PRECISION,
         )
 
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.chatter import quiet
+from kdprobe.models.forward.float32 import REDUCED, computed_in_float32
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.reference import Precision
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.models.weights import same_weights
 from kdprobe.students.pattern_sources import (
@@ -58,7 +60,7 @@ class BridgedStudent:
 
     @property
     def bridge(self) -> Any:
-        """A `TransformerBridge` over the model, float32, eager attention.
+        """A `TransformerBridge` over the model, float32 unless another data type was chosen, eager attention.
 
         Students of one base share its modules. Calls, methods and attributes of this object always use this student's
         weights. A part that you keep, such as `bridge.blocks[0]`, has those of the student that was used last.
@@ -72,17 +74,27 @@ class BridgedStudent:
 
     @torch.inference_mode()
     def show(self, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
-        """Runs a forward pass up to the last layer's pattern; arguments as in `kdprobe.students.pattern_sources`."""
-        self.source(self.take(), ids, mask, visit, prefix)
+        """Runs a forward pass up to the last layer's pattern; arguments as in `kdprobe.students.pattern_sources`.
+
+        Patterns are float32. If they were computed in 16 bits, rows that sum to one but for rounding are divided by
+        their sums.
+        """
+        self.source(self.take(), ids, mask, lambda layer, pattern: visit(layer, _in_float32(pattern)), prefix)
 
 
-def boot(student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None) -> BridgedStudent:
+def boot(
+    student: Student,
+    check: Sequence[Sequence[int]],
+    bases: SharedBases | None = None,
+    dtype: Precision = "float32",
+) -> BridgedStudent:
     """Loads a merged student into TransformerLens and compares it with Hugging Face.
 
     Args:
         student: The student.
         check: A few token id sequences to compare on, of different lengths so that padding is checked too.
         bases: The pool that loads the base model; others may share it.
+        dtype: Data type of the weights.
 
     Raises:
         UsageError: The adapter does not fit the base.
@@ -90,7 +102,7 @@ def boot(student: Student, check: Sequence[Sequence[int]], bases: SharedBases | 
             more than `TOLERANCE`, so that measurements would be wrong.
     """
     bases = SharedBases() if bases is None else bases
-    loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
+    loaded = bases.merged(student.base, student.adapter, dtype=dtype, attention="eager")
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
 
@@ -133,11 +145,20 @@ def checked(
 ) -> BridgedStudent:
     """A bridged student, if it agrees with Hugging Face.
 
+    They are compared in float32, with the student's weights, so that rounding does not hide a difference.
+
     Raises:
         KdprobeError: Logits or patterns differ by more than `TOLERANCE`, or a layer has no attention heads.
         NonFiniteError: The student's logits are NaN or infinite.
     """
     twins = take()
+    with computed_in_float32(twins.model, twins.bridge.original_model):
+        return _checked(name, take, twins, loaded, check)
+
+
+def _checked(
+    name: str, take: Callable[[], Twins], twins: Twins, loaded: LoadedModel, check: Sequence[Sequence[int]]
+) -> BridgedStudent:
     ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
     real = mask.bool()
     reference = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
@@ -182,3 +203,13 @@ def checked(
 def _rows(pattern: Tensor, real: Tensor) -> Tensor:
     """The rows of real queries, `[real tokens, head, key]`."""
     return pattern.transpose(1, 2)[real]
+
+
+def _in_float32(pattern: Tensor) -> Tensor:
+    if pattern.dtype not in REDUCED:
+        return pattern
+    rounding = torch.finfo(pattern.dtype).eps
+    pattern = pattern.float()
+    totals = pattern.sum(dim=-1, keepdim=True)
+    # Rows that sum to less leave the rest to a learned sink; rows of padding may contain anything.
+    return torch.where((totals - 1).abs() <= rounding, pattern / totals, pattern)

@@ -14,10 +14,12 @@ from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
 from kdprobe.models.merging.random_update import random_update
+from kdprobe.models.reference import Precision
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.models.weights import same_weights
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked
 from kdprobe.students.pattern_sources import Twins
+from kdprobe.students.rounding import LayerRounding, layer_roundings, refuse_rough
 from kdprobe.students.student import Student
 
 _CHECKED_TOKENS = 64
@@ -62,28 +64,47 @@ class Bridges:
         students: All students; their names must be unique.
         check: Token id sequences of different lengths for the self-checks.
         bases: The pool that loads base models; others may share it.
+        dtype: Data type of the weights. Patterns of students in 16 bits are compared with float32 when they are booted.
     """
 
     def __init__(
-        self, students: Sequence[Student], check: Sequence[Sequence[int]], bases: SharedBases | None = None
+        self,
+        students: Sequence[Student],
+        check: Sequence[Sequence[int]],
+        bases: SharedBases | None = None,
+        dtype: Precision = "float32",
     ) -> None:
         self._shared = SharedBases() if bases is None else bases
         self.students = {student.name: student for student in students}
+        self.dtype = dtype
+        self._sequences = check
         # Of different lengths, so that padding is checked too.
         self._check = [list(sequence[: _CHECKED_TOKENS - index]) for index, sequence in enumerate(check)]
         self._bases: dict[str, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
+        self._roundings: dict[str, list[LayerRounding]] = {}
 
     def boot(self, name: str) -> BridgedStudent:
         """A student in TransformerLens, checked against Hugging Face.
 
         Raises:
-            KdprobeError: The self-check failed, or an adapter does not fit its base.
+            KdprobeError: The self-check failed, an adapter does not fit its base, or rounding changes its patterns too
+                much.
         """
         if name not in self._booted:
             student = self.students[name]
-            self._booted[name] = self._beside(student) if _shares(student) else boot(student, self._check, self._shared)
+            booted = self._beside(student) if _shares(student) else self._alone(student)
+            if self.dtype != "float32":
+                roundings = layer_roundings(booted, self._sequences)
+                refuse_rough(name, roundings, self.dtype)
+                self._roundings[name] = roundings
+            self._booted[name] = booted
         return self._booted[name]
+
+    @property
+    def roundings(self) -> dict[str, list[LayerRounding]]:
+        """For each booted student in 16 bits, how far its patterns are from float32 in some layers."""
+        return dict(self._roundings)
 
     def has_factors(self, name: str) -> bool:
         """Whether a student's update is a LoRA next to its base, which `randomised` can exchange."""
@@ -120,13 +141,17 @@ class Bridges:
         except KdprobeError:
             if student.adapter is None:
                 raise
-            return boot(student, self._check, self._shared)
+            return self._alone(student)
+
+    def _alone(self, student: Student) -> BridgedStudent:
+        """The student merged, with modules of its own."""
+        return boot(student, self._check, self._shared, self.dtype)
 
     def _base(self, student: Student) -> _Base:
         digest = student.base.digest
         if digest not in self._bases:
             sharing = [other for other in self.students.values() if other.base.digest == digest and _shares(other)]
-            self._bases[digest] = _load(sharing, self._shared)
+            self._bases[digest] = _load(sharing, self._shared, self.dtype)
         return self._bases[digest]
 
 
@@ -135,8 +160,8 @@ def _shares(student: Student) -> bool:
     return student.adapter is None or lies_beside(student.adapter)
 
 
-def _load(students: Sequence[Student], bases: SharedBases) -> _Base:
-    base = bases.base(students[0].base, dtype="float32", attention="eager")
+def _load(students: Sequence[Student], bases: SharedBases, dtype: Precision) -> _Base:
+    base = bases.base(students[0].base, dtype=dtype, attention="eager")
     adapters = {_adapter_name(student): student.adapter for student in students if student.adapter is not None}
     loaded = attach(base, adapters) if adapters else base
     bridged = same_weights(loaded.model)

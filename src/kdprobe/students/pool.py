@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from kdprobe.models.reference import Dtype
+from kdprobe.models.reference import Dtype, Precision
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ class StudentPool:
         """
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 
-    def bridges(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> Bridges:
+    def bridges(
+        self, students: Sequence[Student], check: Sequence[Sequence[int]], dtype: Precision = "float32"
+    ) -> Bridges:
         """These students in TransformerLens; the same call returns the same object."""
         from kdprobe.students.bridges import Bridges
 
-        key = ("bridges", tuple(students), tuple(map(tuple, check)))
-        return self.once(key, lambda: Bridges(students, check, self.bases))
+        key = ("bridges", tuple(students), tuple(map(tuple, check)), dtype)
+        return self.once(key, lambda: Bridges(students, check, self.bases, dtype))
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether `once` has a result."""

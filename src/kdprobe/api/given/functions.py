@@ -88,7 +88,9 @@ def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], 
     # The label of a metric is followed by a unit or a comma, so it has no full stop.
     summary = (inspect.getdoc(function) or "A function passed by the caller").splitlines()[0].removesuffix(".")
     try:
-        spec = check_spec(kind(name=name, summary=summary, build=lambda _options: built), _HOOKS[kind])
+        # The caller chooses both the function and the data type of what it reads.
+        settings: dict[str, Any] = {"any_precision": True} if kind is AnalysisSpec else {}
+        spec = check_spec(kind(name=name, summary=summary, build=lambda _options: built, **settings), _HOOKS[kind])
     except PluginError as error:
         raise UsageError(str(error)) from error
     digest = function_digest(function, name) if keyed else "unkeyed"

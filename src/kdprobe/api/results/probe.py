@@ -31,6 +31,7 @@ class ProbeResult(Result, Analysed):
         students: The students by name: `probed.students["mine"].load()`. The others are compared with the first.
         self_checks: For each student, the largest differences between TransformerLens and Hugging Face, in logits and
             in patterns.
+        dtype: The data type of the students' weights.
         problems: The problems that the students read.
         patterns: Attention patterns from files or arrays.
         head_metrics: The head metrics.
@@ -42,6 +43,7 @@ class ProbeResult(Result, Analysed):
     findings: Sequence[Finding]
     students: ProbedStudents
     self_checks: Mapping[str, Mapping[str, float]]
+    dtype: str
     problems: Sequence[Problem]
     patterns: Sequence[PatternFile]
     head_metrics: Mapping[str, HeadMetric]
@@ -82,7 +84,7 @@ class ProbeResult(Result, Analysed):
             },
             "page": str(self.page) if self.page else None,
             "findings": [asdict(finding) for finding in self.findings],
-            **({"conversation": self.conversation.as_key()} if self.students else {}),
+            **({"conversation": self.conversation.as_key(), "dtype": self.dtype} if self.students else {}),
         }
 
     def _sections(self) -> Iterator[Section]:

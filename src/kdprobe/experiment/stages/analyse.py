@@ -17,6 +17,7 @@ from kdprobe.experiment.stages.lessons import Lessons
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
+from kdprobe.probing.precision import refuse_reduced
 from kdprobe.problems.counterfactuals import Counterfactuals, counterfactuals_of
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
@@ -31,10 +32,17 @@ Arms = Sequence[tuple[Student, Stage | None, Stage]]
 
 
 def analyse_stages(context: StageContext, arms: Arms, lessons: Lessons) -> dict[str, Stage]:
-    """The analyses of an experiment by name; arguments as for `analyse_stage`."""
+    """The analyses of an experiment by name; arguments as for `analyse_stage`.
+
+    Raises:
+        UsageError: One of them needs float32, or an option names a student that there is not.
+    """
+    probe = context.experiment.probe
+    # Checked here, not after hours of training.
+    refuse_reduced(context.host, [analysis.name for analysis in probe.analyses], probe.dtype)
     return {
         analysis.name: analyse_stage(context, analysis.name, analysis.options, arms, lessons)
-        for analysis in context.experiment.probe.analyses
+        for analysis in probe.analyses
     }
 
 
@@ -80,6 +88,7 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
             "problems": problems_key(context, problems),
             "prompts": context.test_prompts(problems),
             "batch_size": config.batch_size,
+            **({"dtype": config.dtype} if config.dtype != "float32" else {}),
         }
     if taught:
         settings[TEACHING] = lessons.settings(tests=tested)
@@ -126,6 +135,7 @@ def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arm
             pool=context.pool,
             teaching=lessons.teaching(folders, settings[TEACHING], tests=tested) if taught else None,
             counterfactuals=counterfactuals,
+            dtype=config.dtype,
         )
         told = [f"{name} is excluded: {sentence}" for name, sentence in lost.items()]
         try:

@@ -15,6 +15,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.attention.rounded import divergence_rounding, rounding_sentences
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold
 from kdprobe.probing.figures import head_map
 from kdprobe.probing.labels import Head, head_label
@@ -61,7 +62,10 @@ class DivergenceAnalysis:
         if len(names) < 2:  # noqa: PLR2004
             raise KdprobeError(f"Divergence needs two students, but there is only {names[0]!r}.", "Add another one.")
         divergences = _divergences(context)
-        averaged = arm_divergences(divergences, compared, self.options.smallest_effect, context.seed)
+        rounding = 0.0 if context.patterns or context.dtype == "float32" else divergence_rounding(context)
+        averaged = arm_divergences(
+            divergences, compared, self.options.smallest_effect, context.seed, rounding, context.dtype
+        )
         variance, distances, threshold = averaged.variance, averaged.distances, averaged.threshold
         leading = ranked(variance.value)[:TOP]
         return AnalysisResult(
@@ -81,6 +85,17 @@ class DivergenceAnalysis:
                 f'"Moved" means a Jensen-Shannon divergence per query row of {threshold.sentence("nats")}.',
                 *(_distance_sentence(arm, names[0], distance, threshold) for arm, distance in distances.items()),
                 *sink_sentences(divergences.sinks, "variances and divergences compare"),
+                *(
+                    rounding_sentences(
+                        {arm: distance.value for arm, distance in distances.items()},
+                        rounding,
+                        context.dtype,
+                        "nats",
+                        "attention",
+                    )
+                    if rounding
+                    else []
+                ),
             ],
             summary={
                 "top": tables.top(variance.value, leading, "variance"),
@@ -98,8 +113,13 @@ def build(options: DivergenceOptions) -> DivergenceAnalysis:
     return DivergenceAnalysis(options)
 
 
-def arm_divergences(
-    divergences: Divergences, compared: Sequence[Replicate], smallest_effect: float, seed: int
+def arm_divergences(  # noqa: PLR0917
+    divergences: Divergences,
+    compared: Sequence[Replicate],
+    smallest_effect: float,
+    seed: int,
+    rounding: float = 0.0,
+    dtype: str = "float32",
 ) -> ArmDivergences:
     """Averages over problems and over the students of an arm.
 
@@ -108,6 +128,8 @@ def arm_divergences(
         compared: The students or files in the same order, with their arms.
         smallest_effect: The smallest divergence of interest, in nats.
         seed: Of the bootstrap.
+        rounding: What rounding may add to a divergence, in nats.
+        dtype: The data type of the students.
     """
     distances = {arm: means_over_problems(values, seed) for arm, values in _arms(divergences, compared)}
     grouped = by_arm(compared)
@@ -117,7 +139,9 @@ def arm_divergences(
         if any(set(pair) <= set(members) for members in grouped.values())
     ]
     return ArmDivergences(
-        means_over_problems(divergences.variance, seed), distances, movement_threshold(replicates, smallest_effect)
+        means_over_problems(divergences.variance, seed),
+        distances,
+        movement_threshold(replicates, smallest_effect, rounding, dtype),
     )
 
 

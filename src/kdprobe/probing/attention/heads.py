@@ -22,6 +22,7 @@ from kdprobe.probing.attention.moved import (
     ranked,
     verdicts,
 )
+from kdprobe.probing.attention.rounded import metric_rounding, rounding_sentences
 from kdprobe.probing.attention.strongest import attention_tables
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
@@ -46,7 +47,10 @@ class HeadsAnalysis:
         require(measured, deciding_metric.name)
         comparable = _comparable(context, measured)
         replicates: Sequence[Replicate] = context.patterns or context.students
-        comparisons, threshold = compare_arms(comparable, replicates, self.options, context.seed)
+        rounding = _rounding(context, measured)
+        comparisons, threshold = compare_arms(
+            comparable, replicates, self.options, context.seed, rounding.get(deciding_metric.name, 0.0), context.dtype
+        )
         deciding = [comparison for comparison in comparisons if comparison.metric == deciding_metric.name]
         values = {name: comparable[name][deciding_metric.name] for name in comparable}
         control = controls(context, deciding, threshold, metric=deciding_metric, values=values, options=self.options)
@@ -59,7 +63,7 @@ class HeadsAnalysis:
             tables={
                 "heads": tables.pooled(measured, context.seed),
                 "heads_by_problem": tables.by_problem(measured, problems),
-                **_difference_table(comparisons, deciding, threshold),
+                **_difference_table(comparisons, deciding, threshold, rounding),
                 **control.table,
                 **_check_table(context),
                 **_attention_tables(context, measured, deciding, deciding_metric),
@@ -79,6 +83,7 @@ class HeadsAnalysis:
                     for comparison in deciding
                 ),
                 *control.notes,
+                *_rounding_sentences(deciding, rounding, context.dtype, deciding_metric.unit),
                 *(
                     f"{name} is not compared, because its layers, heads, prompts or tokens differ."
                     for name in measured
@@ -104,8 +109,13 @@ def build(options: HeadsOptions) -> HeadsAnalysis:
     return HeadsAnalysis(options)
 
 
-def compare_arms(
-    measured: Measured, replicates: Sequence[Replicate], options: HeadsOptions, seed: int
+def compare_arms(  # noqa: PLR0917
+    measured: Measured,
+    replicates: Sequence[Replicate],
+    options: HeadsOptions,
+    seed: int,
+    rounding: float = 0.0,
+    dtype: str = "float32",
 ) -> tuple[list[Comparison], Threshold]:
     """Compares every arm with the first student on every metric, and determines what counts as moved.
 
@@ -114,12 +124,14 @@ def compare_arms(
         replicates: The same students with their arms; students that were not measured are skipped.
         options: The deciding metric, the smallest effect of interest and the number of permutations.
         seed: Of the bootstrap and the permutations.
+        rounding: What rounding may change in the deciding metric.
+        dtype: The data type of the students.
     """
     arms = by_arm([replicate for replicate in replicates if replicate.name in measured][1:])
     metrics = list(next(iter(measured.values())))
     comparisons = compare(measured, arms, metrics, permutations=options.permutations, seed=seed)
     by_seed = seed_differences(effects(measured, options.metric), arms)
-    return comparisons, movement_threshold(by_seed, options.smallest_effect)
+    return comparisons, movement_threshold(by_seed, options.smallest_effect, rounding, dtype)
 
 
 def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
@@ -144,12 +156,32 @@ def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
 
 
 def _difference_table(
-    comparisons: list[Comparison], deciding: list[Comparison], threshold: Threshold
+    comparisons: list[Comparison], deciding: list[Comparison], threshold: Threshold, rounding: Mapping[str, float]
 ) -> dict[str, pd.DataFrame]:
     if not comparisons:
         return {}
     found = {f"{comparison.arm} {comparison.metric}": verdicts(comparison, threshold) for comparison in deciding}
-    return {"differences": tables.differences(comparisons, found)}
+    table = tables.differences(comparisons, found)
+    return {"differences": table.assign(rounding=table["metric"].map(rounding)) if rounding else table}
+
+
+def _rounding(context: AnalysisContext, measured: Measured) -> dict[str, float]:
+    """What rounding may change in the difference between two students, by metric; empty for students in float32."""
+    if context.patterns or context.dtype == "float32":
+        return {}
+    names = next(iter(measured.values()))
+    return metric_rounding(context, {name: context.head_metrics[name] for name in names})
+
+
+def _rounding_sentences(
+    deciding: Sequence[Comparison], rounding: Mapping[str, float], dtype: str, unit: str
+) -> list[str]:
+    """How many heads changed less than rounding may change them, arm by arm."""
+    differences = {comparison.arm: comparison.effect.value for comparison in deciding}
+    if not rounding or not differences:
+        return []
+    metric = deciding[0].metric
+    return rounding_sentences(differences, rounding[metric], dtype, unit, metric)
 
 
 def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) -> list[Figure]:

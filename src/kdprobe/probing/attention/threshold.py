@@ -1,4 +1,4 @@
-"""The effect at which a head counts as moved: the change that a different seed produces, or a stated size."""
+"""The effect at which a head counts as moved: what a different seed or rounding changes, or a stated size."""
 
 from __future__ import annotations
 
@@ -19,26 +19,36 @@ class Threshold:
     Attributes:
         value: In the unit of the effect.
         stated: Whether it is the stated smallest effect, rather than the change that a different seed produces.
+        rounded: The data type of the students, if it is what rounding to this type may change.
     """
 
     value: float
     stated: bool
+    rounded: str = ""
 
     def sentence(self, unit: str) -> str:
         """The threshold and where it comes from."""
         seeds = "the largest change that a different seed caused in any head"
         reason = "the smallest effect of interest" if self.stated else seeds
+        if self.rounded:
+            reason = f"the most that rounding to {self.rounded} may change in any head"
         return f"at least {self.value:.2g}{' ' if unit else ''}{unit}, {reason}"
 
 
-def movement_threshold(replicates: Sequence[Array], smallest: float) -> Threshold:
-    """The larger of the stated smallest effect and the largest difference caused by a different seed.
+def movement_threshold(
+    replicates: Sequence[Array], smallest: float, rounding: float = 0.0, dtype: str = ""
+) -> Threshold:
+    """The largest of the stated smallest effect, the largest difference caused by a different seed, and rounding.
 
     Args:
         replicates: Differences between students of one arm, each `[layer, head]`.
         smallest: The stated smallest effect.
+        rounding: What rounding may change.
+        dtype: The data type to which it rounds.
     """
     null = max((float(np.nanmax(np.abs(difference))) for difference in replicates), default=0.0)
+    if rounding > max(null, smallest):
+        return Threshold(rounding, stated=False, rounded=dtype)
     return Threshold(max(null, smallest), smallest >= null)
 
 

@@ -75,7 +75,7 @@ def _measure_student(
     context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
 ) -> dict[str, NDArray[np.float64]]:
     """Values `[problem, layer, head]` by metric; reused if an analysis of this run already measured them."""
-    key = ("head metrics", student, tuple(context.problems), context.batch_size)
+    key = ("head metrics", student, tuple(context.problems), context.batch_size, context.dtype)
     all_metrics_key = (*key, tuple(context.head_metrics.values()))
     if all_metrics_key in context.pool:
         values: dict[str, NDArray[np.float64]] = context.pool.once(all_metrics_key, dict)

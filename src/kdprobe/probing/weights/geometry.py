@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.merging.files import lies_beside
+from kdprobe.models.merging.files import adapter_methods, lies_beside
 from kdprobe.models.merging.merge import attach
+from kdprobe.models.reference import Precision
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
@@ -38,7 +39,7 @@ class GeometryAnalysis:
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Compares every student with its base."""
-        changes = circuit_changes(context.students, context.pool)
+        changes = circuit_changes(context.students, context.pool, context.dtype)
         return AnalysisResult(
             tables={"geometry": changes.table},
             figures=[
@@ -72,7 +73,9 @@ class CircuitChanges:
     also_changed: dict[str, list[str]]
 
 
-def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> CircuitChanges:
+def circuit_changes(
+    students: Sequence[Student], pool: StudentPool | None = None, dtype: Precision = "float32"
+) -> CircuitChanges:
     """Measures the circuits of all trained students.
 
     A student with an adapter is compared with the model under it; a student that is a whole model, and not the first
@@ -81,13 +84,16 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
     Args:
         students: The students; the others are compared with the first.
         pool: The pool that loads them; students that it has already measured are not measured again.
+        dtype: Data type in which the base of a LoRA is loaded; norms are computed in float64, weight by weight. For
+            all other students, including those trained with DoRA, weights are loaded in float32, because rounding would
+            hide what training changed.
 
     Raises:
         KdprobeError: The architecture stores its attention weights in an unknown form, or those of two compared models
             differ in shape.
     """
     pool = StudentPool() if pool is None else pool
-    measured = [student_changes(student, students[0], pool) for student in students]
+    measured = [student_changes(student, students[0], pool, dtype) for student in students]
     return CircuitChanges(
         pd.DataFrame([row for one in measured for row in one.rows], columns=_COLUMNS),
         list(dict.fromkeys(part for one in measured for part in one.uncounted)),
@@ -95,9 +101,10 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
     )
 
 
-def student_changes(student: Student, first: Student, pool: StudentPool) -> Measured:
+def student_changes(student: Student, first: Student, pool: StudentPool, dtype: Precision = "float32") -> Measured:
     """Measures the circuits of one student; arguments and errors as above."""
-    return pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
+    key = ("circuits", student, first.base.digest, dtype)
+    return pool.once(key, partial(_measured, pool.bases, student, first, dtype))
 
 
 @dataclass(frozen=True)
@@ -114,15 +121,18 @@ class Measured:
         return pd.DataFrame(self.rows, columns=_COLUMNS)
 
 
-def _measured(bases: SharedBases, student: Student, first: Student) -> Measured:
+def _measured(bases: SharedBases, student: Student, first: Student, dtype: Precision) -> Measured:
     if student.adapter is None and student.base.digest == first.base.digest:
         return Measured([], [], [])
-    before = bases.base(student.base if student.adapter else first.base, dtype="float32")
     if student.adapter is not None and lies_beside(student.adapter):
+        # The magnitudes of a DoRA are relative to the lengths of the base's rows, which rounding would change.
+        exact = "DoRA" in adapter_methods(student.adapter)
+        before = bases.base(student.base, dtype="float32" if exact else dtype)
         # Before the adapter is attached, since that adds parameters to attention.
         parts = uncounted(before.model)
         model = attach(before, {"default": student.adapter}).model
         return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
+    before = bases.base(student.base if student.adapter else first.base, dtype="float32")
     after = bases.merged(student.base, student.adapter, dtype="float32").model
     rows = _rows(student, full_weights(before.model, after))
     return Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
