@@ -5,9 +5,8 @@
 Four primed arms are compared with an unprimed one on three kinds of phrases and on quotes, 16 tests adjusted by Holm.
 Answers to the same problem are correlated between all students. At least one finding should occur in at most 5% of the
 repetitions, up to two standard errors of the simulation; exits with 1 if not. If students of different seeds differ in
-how often they hedge, this holds from three seeds on; with a single one the audit finds such students, which is shown
-but not counted. The last rows are of an arm that leaks: how often that is found,
-in a quarter of the repetitions.
+how often they hedge, this holds with three seeds or more; with a single one the audit finds such students, which is
+shown but not counted. The last rows are of an arm that leaks: how often that is found, in a quarter of the repetitions.
 """
 
 from __future__ import annotations

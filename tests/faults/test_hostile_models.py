@@ -1,4 +1,4 @@
-"""Hostile models, GGUF files, adapters and templates end in a sentence, in bounded time, with no side effects."""
+"""Hostile models, GGUF files, adapters and templates: a one-sentence error, in bounded time, without side effects."""
 
 import os
 import resource
@@ -40,7 +40,7 @@ def confined(folder):
 
 @pytest.fixture(scope="module")
 def tried(torch, tiny_model, problem_files, tmp_path_factory):
-    """Runs an evaluation for each case: changes to copies of a sound folder, by name. All must end in a sentence.
+    """Runs an evaluation for each case: changes to copies of a sound folder, by name. All must give a short error.
 
     Where a field may be ignored, as one is that nothing reads, it may also end well.
     """

@@ -33,7 +33,7 @@ PROBLEMS = [apples(f"p{index}", 11 + index, 12 + 2 * index, " Count them." * (in
 
 
 def counterfactuals(problem):
-    """The same problem with other numbers."""
+    """The same problem with different numbers."""
     random, words = Random(problem.id), problem.question.partition("have?")[2]
     for index in range(200):
         yield apples(f"{problem.id}-{index}", random.randint(10, 69), random.randint(10, 29), words)

@@ -1,4 +1,4 @@
-"""Valid files of every external format, randomly mutated: each is read, or rejected in a sentence."""
+"""Valid files of every external format, randomly mutated: each is read, or rejected with a one-sentence error."""
 
 import gzip
 import io

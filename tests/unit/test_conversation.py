@@ -1,4 +1,4 @@
-"""Conversations as text: the same on any day, complete, or rejected in a sentence."""
+"""Conversations as text: the same on any day, complete, or rejected with a one-sentence error."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""Files that unpack to too much, pipes and devices are rejected in a sentence; limits can be raised."""
+"""Files that unpack to too much, pipes and devices are rejected with a one-sentence error; limits can be raised."""
 
 import bz2
 import gzip

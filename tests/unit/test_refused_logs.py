@@ -1,4 +1,4 @@
-"""Archives that are not logs of inspect_ai, logs in unknown formats, and damaged logs are rejected in a sentence."""
+"""Archives that are not logs of inspect_ai, logs in unknown formats, and damaged logs give a one-sentence error."""
 
 import zipfile
 

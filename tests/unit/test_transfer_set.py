@@ -1,4 +1,4 @@
-"""A transfer set is read back completely, or rejected in a sentence that says what is wrong with it."""
+"""A transfer set is read back completely, or rejected with one sentence that says what is wrong with it."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The teacher on a server that misbehaves: temporary faults are retried, permanent ones are reported in a sentence."""
+"""The teacher on a server that misbehaves: temporary faults are retried, permanent ones give a one-sentence error."""
 
 import json
 import logging

@@ -77,7 +77,7 @@ class PlanResult(Result):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What may make the run worth less than it costs, each with `code`, `evidence` and `action`."""
+        """What may make the run a waste of time, each with `code`, `evidence` and `action`."""
         return self.details.findings
 
     @property

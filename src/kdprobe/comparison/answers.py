@@ -104,7 +104,7 @@ class Outputs:
 def read_outputs(
     file: str | PathLike[str], columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
 ) -> Outputs:
-    """Reads a file of answers: any table, what an evaluation tool left, or the records of an evaluation.
+    """Reads a file of answers: any table, the output of an evaluation tool, or the records of an evaluation.
 
     Args:
         file: The file.

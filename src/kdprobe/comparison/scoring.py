@@ -148,7 +148,7 @@ def examined(outputs: Outputs, grouped: ByProblem) -> Examined:
 
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
-    """Scores under each of these extractors; a single score if the metric of an evaluation tool judges.
+    """Scores under each of these extractors; a single score if an evaluation tool's metric judges the answers.
 
     Raises:
         KdprobeError: See `refuse_gold_without_values`.

@@ -9,7 +9,7 @@ teacher's and q the student's mass in a cell, both at temperature T:
     skew-reverse-kl     KL(q || s q + (1 - s) p)
     jsd                 b KL(p || m) + (1 - b) KL(q || m),  m = b p + (1 - b) q     b = `beta`
 
-Each is non-negative, zero at q = p, a lower bound of its dense counterpart (merging cells loses information), and
+Each is non-negative, zero at q = p, a lower bound on its dense counterpart (merging cells loses information), and
 equal to it as k -> V. Skew divergences: Ko et al., "DistiLLM", 2024, arXiv 2402.03898.
 
 `beta` weighs the teacher. Agarwal et al., "On-policy distillation" (2023, arXiv 2306.13649) define the same divergence:

@@ -41,8 +41,8 @@ class Protocol:
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling threshold.
         seed: Sampling seed.
-        samples: Number of answers to each problem; more than one are sampled.
-        batch_size: Problems decoded at once; `auto` chooses according to free memory and throughput.
+        samples: Number of answers to each problem; with more than one, answers are sampled.
+        batch_size: Problems answered at once; `auto` chooses according to free memory and throughput.
         dtype: Data type of the student's weights.
         task: The task's name; `None` is the bare question, with a chat template if the model has one.
     """

@@ -84,7 +84,7 @@ class Plan:
         dataset: The id on the Hub of the data set that the problems are from, if the source declares one.
         cautions: What everyone who sees this run's students must know.
         pool: What its stages load of the students.
-        findings: Known reasons why the results may be worth less than they cost.
+        findings: Known reasons why the run may be a waste of time.
         power: The smallest differences that its comparisons could show; `None` if it compares nothing.
         retention: The power to show that students retain a task, for each retention task.
     """

@@ -48,7 +48,7 @@ def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
 def reads_gold(host: Host, strategy: StrategyConfig, problems: Sequence[Problem]) -> bool:
     """Whether a strategy shows the teacher anything of a gold solution. Its behaviour decides, not its name.
 
-    It does if the teacher's conversation contains the solution, or changes or fails with another one in its place.
+    It does if the teacher's conversation contains the solution, or changes or fails with a different solution.
     """
     for problem in problems:
         value = "7" if problem.value != "7" else "8"

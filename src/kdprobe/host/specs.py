@@ -24,7 +24,8 @@ class Spec:
             object itself. Put heavy imports inside it, so that listing plugins stays fast.
         options: A pydantic model of the options, or `None`.
         format: Raise it when the same input gives a different result. It is part of the key of every stage that uses
-            the spec. Keys also contain the version and source of third-party plugins; for kdprobe's own, only this.
+            the spec. Keys also contain the version and source of third-party plugins; for kdprobe's own specs, they
+            contain only this number.
     """
 
     kind: ClassVar[str]
@@ -78,7 +79,7 @@ class AnalysisSpec(Spec):
 
     Attributes:
         samples_problems: Whether its intervals or tests treat the problems that it reads as a sample. If it reads too
-            few of them, plans and results say so; an option `problems` is taken for their number.
+            few of them, plans and results say so; an option called `problems` is taken to be their number.
         any_precision: Whether it can examine students in bfloat16 or float16, as patterns from
             `AnalysisContext.bridges`; results then say how far rounding moves these. Others need float32.
     """
@@ -116,9 +117,9 @@ class ProblemSourceSpec(Spec):
         dataset: The id on the Hub of the data set that the problems are from, such as `openai/gsm8k`, for model cards;
             `None` if they are from none.
         counterfactuals: Takes the validated options and returns `(problem) -> iterable of Problem`: problems of the
-            same form with another gold value, such as the same text with other numbers, for analyses that contrast the
-            two. The first whose tokens align with the problem's is used, so numbers should vary in length. They must
-            not come from another split. `None` if the source has none.
+            same form with a different gold value, such as the same text with different numbers, for analyses that
+            contrast the two. The first whose tokens align with the problem's is used, so numbers should vary in length.
+            They must not come from another split. `None` if the source has none.
     """
 
     kind: ClassVar[str] = "problem-sources"

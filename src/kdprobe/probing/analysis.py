@@ -48,7 +48,7 @@ class AnalysisContext:
         teaching: What the teacher of an experiment read and wrote. An analysis that needs nothing else runs before
             training, and has no students.
         dtype: Data type of the students' weights. Analyses that need float32 are refused any other.
-        counterfactuals: Yields problems of the same form with another gold value; `None` if the source offers none.
+        counterfactuals: Yields problems of the same form with a different gold value; `None` if the source offers none.
     """
 
     students: Sequence[Student] = ()

@@ -95,7 +95,7 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         "contrast.analysis",
         _READING | _CONTRASTING,
         ContrastOptions,
-        "Where a student carries the answer, by patching from the same problem with other numbers",
+        "Where a student carries the answer, by patching from the same problem with different numbers",
     ),
     (
         "geometry",
@@ -118,7 +118,13 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         PatchingOptions,
         "Which heads carry the gain from training",
     ),
-    ("circuits", "circuits.analysis", _READING, CircuitsOptions, "In which circuits' weights the trained gain is"),
+    (
+        "circuits",
+        "circuits.analysis",
+        _READING,
+        CircuitsOptions,
+        "Which circuits' weights carry the gain from training",
+    ),
     (
         "attribution",
         "outputs.logit_attribution",

@@ -21,7 +21,7 @@ class HeadsOptions(BaseModel):
         default=3,
         ge=0,
         description="Number of random updates, each as large as the student's own. The number of heads that they move "
-        "is compared with the number that the student's own moved; p = 0.05 needs at least 19.",
+        "is compared with the number that the student's own moved; at least 19 are needed for p to reach 0.05.",
     )
 
 
@@ -74,7 +74,7 @@ class DriftOptions(BaseModel):
     students: list[str] = Field(default=[], description="Students or arms; by default all.")
     max_new_tokens: int = Field(default=64, ge=1, description="Token budget of a sample.")
     samples: int = Field(default=2, ge=1, description="Samples per prompt; two or more show the error from sampling.")
-    batch_size: int = Field(default=32, ge=1, description="Samples decoded at once.")
+    batch_size: int = Field(default=32, ge=1, description="Samples generated at once.")
     neutral: list[str] = Field(default=[], description="Neutral prompts; by default 32 everyday requests.")
 
 
@@ -91,7 +91,7 @@ class OutputDivergenceOptions(BaseModel):
     threshold: float | None = Field(
         default=None,
         ge=0,
-        description="Threshold in nats: two students part at the first token where their Jensen-Shannon divergence "
+        description="Threshold in nats: two students diverge at the first token where their Jensen-Shannon divergence "
         "exceeds it; by default, at the first where their greedy next tokens differ.",
     )
 

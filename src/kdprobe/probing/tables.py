@@ -61,7 +61,7 @@ def differences(comparisons: Sequence[Comparison], verdicts: Mapping[str, NDArra
     Args:
         comparisons: All comparisons.
         verdicts: For each arm, whether each head moved by the deciding metric, `[layer, head]`. `moved` is missing for
-            other metrics and where it cannot be told.
+            other metrics and where there is no way to tell.
     """
     frames = []
     for comparison in comparisons:

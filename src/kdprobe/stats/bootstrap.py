@@ -80,9 +80,9 @@ def percentile_interval(values: Array) -> Interval:
 def mean_interval(values: Array) -> Interval:
     """Percentile bootstrap interval of a mean over problems; a single problem has none, nor have equal values.
 
-    With fewer than ten problems, for which the bootstrap's interval is too short, it is Student's. With more than
-    `MANY` problems and more than a few distinct values, it is the limit of the bootstrap: the normal interval from the
-    mean and its standard error.
+    With fewer than ten problems, for which the bootstrap's interval is too short, it is Student's t interval. With more
+    than `MANY` problems and more than a few distinct values, it is the limit of the bootstrap: the normal interval from
+    the mean and its standard error.
 
     Args:
         values: One value per problem, `[problem]`.
@@ -138,7 +138,7 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
 
     Every column is resampled with the same draws, so that columns stay comparable. Problems without a value in a column
     are ignored in that column. With fewer than ten values, for which the bootstrap's interval is too short, a column's
-    interval is Student's. A single value has no interval.
+    interval is Student's t interval. A single value has no interval.
 
     Args:
         values: `[problem, ...]`; NaN for a missing value.
@@ -174,7 +174,7 @@ def _mean_percentiles(filled: Array, finite: NDArray[np.bool_], seed: int) -> tu
 
 
 def _student_ends(filled: Array, finite: NDArray[np.bool_], value: Array) -> tuple[Array, Array]:
-    """Ends of Student's intervals of means; NaN with a single value."""
+    """Ends of Student's t intervals of means; NaN with a single value."""
     count = finite.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.square(np.where(finite, filled - value, 0.0)).sum(axis=0) / (count - 1)

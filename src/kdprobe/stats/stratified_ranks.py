@@ -39,7 +39,7 @@ class RankCorrelation:
         value: Spearman's correlation, pooled over groups; NaN if one side never varies within a group.
         interval: Its interval, if it is known.
         p: Two-sided p of no correlation, from the same standard error; NaN without an interval.
-        problems: Number of problems that count. A problem alone in its group does not.
+        problems: Number of problems that count. A problem that is the only one of its group does not.
         groups: Number of their groups, or 0 if problems are the units.
         missing: Why there is no interval; `None` if there is one.
     """

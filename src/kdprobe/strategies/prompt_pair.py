@@ -17,7 +17,7 @@ class PromptPair:
 
     Attributes:
         teacher: The teacher's prompt: the primed question.
-        student: The student's prompt, in training and in the test: by default the bare question.
+        student: The student's prompt, in training and evaluation: by default the bare question.
     """
 
     teacher: list[Message]
@@ -29,5 +29,5 @@ Strategy = Callable[[Problem], PromptPair]
 
 
 def bare(problem: Problem) -> list[Message]:
-    """Returns the bare question as the only turn: the student's prompt in every built-in strategy and in the test."""
+    """Returns the bare question as the only turn: the student's prompt in every built-in strategy and in evaluation."""
     return [{"role": "user", "content": problem.question}]

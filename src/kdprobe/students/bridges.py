@@ -107,7 +107,7 @@ class Bridges:
         return dict(self._roundings)
 
     def has_factors(self, name: str) -> bool:
-        """Whether a student's update is a LoRA next to its base, which `randomised` can exchange."""
+        """Whether a student's update is an unmerged LoRA on its base, which `randomised` can exchange."""
         return self.boot(name).shared and self.students[name].adapter is not None
 
     @contextmanager

@@ -14,7 +14,7 @@ def kdprobe_teachers() -> Iterator[TeacherSpec]:
     """`transformers`."""
     yield TeacherSpec(
         name="transformers",
-        summary="A Hugging Face model, answers and log-probabilities",
+        summary="A Hugging Face model; gives answers and log-probabilities",
         build=TransformersTeacher,
         options=TransformersOptions,
     )

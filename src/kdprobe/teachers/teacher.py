@@ -189,7 +189,7 @@ class RenderingTeacher(Teacher, Protocol):
 
 @runtime_checkable
 class CautionedTeacher(Teacher, Protocol):
-    """A teacher with something that everyone who sees its students' results must know."""
+    """A teacher with a caution for everyone who sees its students' results."""
 
     @property
     def caution(self) -> str:

@@ -31,7 +31,7 @@ def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
 
 
 def other_numbers(problem: Problem) -> Iterator[Problem]:
-    """Counterfactuals of the problems above: the same text with other numbers."""
+    """Counterfactuals of the problems above: the same text with different numbers."""
     for index, row in enumerate(problem_rows(0, 300)):
         other = Problem.from_gsm8k(f"{problem.id}-{index}", row)
         if other.value != problem.value and _words(other) == _words(problem):

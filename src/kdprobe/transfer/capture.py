@@ -31,7 +31,8 @@ class Setting:
         sampling: How to decode, and what to keep of the distributions.
         manifest: The contents of the manifest besides teacher and sampling: strategy, tokenizer, `vocabulary`.
         label: The label of the progress bar.
-        scratch: A folder for answers so far, which are not requested again after a restart. `None` saves nothing.
+        scratch: A folder for the answers received so far, which are not requested again after a restart. `None` saves
+            nothing.
     """
 
     sampling: Sampling

@@ -89,7 +89,7 @@ class EvaluationConfig(Section):
         exclude_if=lambda samples: samples == 1,
     )
     batch_size: int | Literal["auto"] = Field(
-        default=32, description="Problems decoded at once; 'auto' adapts to the free memory."
+        default=32, description="Problems answered at once; 'auto' adapts to the free memory."
     )
     # Left out of the data unless they are stated, because a run's name is a digest of them.
     tasks: list[Annotated[TaskConfig, BeforeValidator(named)]] = Field(

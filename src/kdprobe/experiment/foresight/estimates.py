@@ -1,8 +1,8 @@
 """How long stages will take and how large they will be, estimated from similar finished stages.
 
 A stage is like another if it is of the same kind and has the same models, options, problem source, device, number of
-threads and kind of machine. It may have other problems, another number of them, another strategy or another seed. Its
-time is in proportion to the number of its problems. There is no estimate without such a stage.
+threads and kind of machine. It may have different problems, a different number of them, a different strategy or a
+different seed. Its time is in proportion to the number of its problems. There is no estimate without such a stage.
 """
 
 from __future__ import annotations

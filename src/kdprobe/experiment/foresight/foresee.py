@@ -31,7 +31,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
         conversations: The conversations its strategies build from the transfer problems.
 
     Returns:
-        Findings: what may make the results worth less than they cost.
+        Findings: what may make the run a waste of time.
 
     Raises:
         KdprobeError: The run would fail; the error lists all reasons and what to do about each.

@@ -32,7 +32,7 @@ _ALLOWED: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.
 
 
 def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
-    """The base with adapters attached next to its weights, which are shared.
+    """The base with adapters attached, unmerged; its weights are shared.
 
     Args:
         base: A model; its modules are consumed.

@@ -25,7 +25,7 @@ def random_update(model: Any, adapter: str, seed: str) -> Iterator[None]:
     change to the weight, and the magnitudes are set to those of the changed rows, so that they add nothing to it.
 
     Args:
-        model: A model with LoRA adapters attached next to its weights.
+        model: A model with LoRA adapters attached, unmerged.
         adapter: The adapter's name. Only its tensors are copied, and nothing else is written to.
         seed: Of the random update.
     """

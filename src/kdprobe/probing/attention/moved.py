@@ -106,7 +106,7 @@ def count_moved(differences: Array, threshold: Threshold, *, permutations: int, 
 
 
 def undecided(comparison: Comparison, threshold: Threshold) -> NDArray[np.bool_]:
-    """Heads of which cannot be told whether they moved, `[layer, head]`, because their p cannot be small enough.
+    """Heads for which there is no way to tell whether they moved, `[layer, head]`: their p cannot be small enough.
 
     The smallest p of the test is that of its two most extreme sign patterns, however many heads there are: unlike
     Holm's method, max-T does not multiply it by their number. Only problems on which a head differs have a sign. With
@@ -122,7 +122,7 @@ def undecided(comparison: Comparison, threshold: Threshold) -> NDArray[np.bool_]
 
 
 def verdicts(comparison: Comparison, threshold: Threshold) -> NDArray[np.object_]:
-    """Whether each head moved, `[layer, head]`: True, False, or None if this cannot be told."""
+    """Whether each head moved, `[layer, head]`: True, False, or None if there is no way to tell."""
     found = np.zeros(comparison.effect.value.shape, dtype=object)
     found[:] = False
     found[undecided(comparison, threshold)] = None

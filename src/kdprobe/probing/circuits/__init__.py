@@ -1,1 +1,1 @@
-"""In which weights the trained gain is: the update of one circuit, switched on in the base and off in the student."""
+"""Which weights carry the gain from training: one circuit's update, switched on in the base and off in the student."""

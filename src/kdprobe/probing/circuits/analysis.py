@@ -1,4 +1,4 @@
-"""The analysis `circuits`: in which circuits' weights the trained gain is.
+"""The analysis `circuits`: which circuits' weights carry the gain from training.
 
 A student is its base plus an update. The update of one circuit is switched on in the base, and off in the student, by
 exchanging these weights in place.

@@ -50,8 +50,8 @@ class Division:
     Attributes:
         base: The base.
         student: The student.
-        circuits: All circuits of the architecture, layer by layer, each with the pieces of it that training changed;
-            none if it did not.
+        circuits: All circuits of the architecture, layer by layer, each with those of its pieces that training changed,
+            if any.
         rest: What training changed outside the circuits.
         rest_kinds: What these are, in words.
     """

@@ -68,7 +68,7 @@ def gold_log_p(model: InMemory, vocabulary: int, sequences: Sequence[ProblemSequ
 def switched_effects(
     division: Division, updates: Sequence[Update], sequences: Sequence[ProblemSequence], *, bar: Progress
 ) -> Switched:
-    """Switches updates one at a time, and reads all sequences with either model.
+    """Switches updates one at a time, and reads all sequences with both models.
 
     An update that training left empty has an effect of exactly zero, and is not run; equal updates are run once.
 

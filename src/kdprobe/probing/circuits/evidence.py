@@ -1,4 +1,4 @@
-"""The evidence on every head from three sides: how far its circuits moved, its output, and its own weights.
+"""The evidence about every head from three sides: how far its circuits moved, its output, and its own weights.
 
 A head's output also changes when it only reads what an earlier head changed. Patching outputs names such readers too;
 switching weights shows which heads' own weights carry the gain.
@@ -64,7 +64,7 @@ def evidence_sentence(rows: pd.DataFrame, measured: MeasuredStudent) -> str | No
     """Whether the head that patching puts first is also the one whose own weights do most in the gain's direction.
 
     Args:
-        rows: The evidence on the heads.
+        rows: The evidence about the heads.
         measured: The effects of circuits.
 
     Returns:

@@ -1,8 +1,8 @@
 """Exchanges weights between a base and its student, in place, and puts them back exactly.
 
 While the pieces of a circuit are exchanged, the base has the circuit's update switched on, and the student has it
-switched off. Whole weights trade places without being copied. Of a part of a weight, one copy is kept, from which it is
-restored bit by bit, also after an error or an interrupt. So no further model is needed in memory.
+switched off. Whole weights trade places without being copied. For a part of a weight, one copy is kept, from which it
+is restored bit by bit, even after an error or an interrupt. So no further model is needed in memory.
 """
 
 from __future__ import annotations

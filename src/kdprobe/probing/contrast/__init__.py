@@ -1,1 +1,1 @@
-"""Contrast pairs: activation patching between a problem and the same problem with other numbers."""
+"""Contrast pairs: activation patching between a problem and the same problem with different numbers."""

@@ -1,4 +1,4 @@
-"""The analysis `contrast`: where a student carries the answer, by patching from a run with other numbers.
+"""The analysis `contrast`: where a student carries the answer, by patching from a run with different numbers.
 
 The outcome is the difference between the log-probabilities of the two answers, and effects are shares of its change
 between the runs (Zhang and Nanda, 2024, arXiv 2309.16042; Stolfo et al., 2023, arXiv 2305.15054).
@@ -25,7 +25,7 @@ from kdprobe.students.student import Student
 
 
 class ContrastAnalysis:
-    """Patches every student's run on a problem with its run on the same problem with other numbers."""
+    """Patches every student's run on a problem with its run on the same problem with different numbers."""
 
     def __init__(self, options: ContrastOptions) -> None:
         self.options = options

@@ -1,7 +1,7 @@
 """Activation patching: what one run writes at some positions replaces what the other writes there.
 
-The clean run reads a problem, the counterfactual run the same problem with other numbers. Each is scored by log p of
-the clean answer minus that of the counterfactual answer (Zhang and Nanda, 2024, arXiv 2309.16042).
+The clean run reads a problem, the counterfactual run the same problem with different numbers. Each is scored by log p
+of the clean answer minus that of the counterfactual answer (Zhang and Nanda, 2024, arXiv 2309.16042).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEAR = 8
 
 @dataclass(frozen=True)
 class Effects:
-    """What patching did on one pair, in nats.
+    """The effects of patching on one pair, in nats.
 
     Attributes:
         clean: Log p of the clean answer minus log p of the counterfactual answer in the clean run.

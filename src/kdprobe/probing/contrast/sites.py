@@ -25,7 +25,7 @@ PART_PHRASES = {
 
 @dataclass(frozen=True)
 class Site:
-    """What is patched at once.
+    """What is patched together, as one unit.
 
     Attributes:
         kind: The residual stream that a layer reads, the output of its MLP, or that of one of its heads.
@@ -41,7 +41,7 @@ class Site:
 
     @property
     def what(self) -> str:
-        """What is patched, in sentences."""
+        """What is patched, as named in sentences."""
         return {
             "residual": f"the residual stream before layer {self.layer}",
             "mlp": f"the MLP of layer {self.layer}",
@@ -50,7 +50,7 @@ class Site:
 
     @property
     def label(self) -> str:
-        """Its name in sentences."""
+        """Its name, as used in sentences."""
         return f"{self.what} at {PART_PHRASES[self.part]}"
 
     @property

@@ -67,7 +67,7 @@ def draw_samples(
         samples: Samples per prompt.
         max_new_tokens: Token budget of a sample.
         seed: Seed of the random numbers, which are the same for all models.
-        batch_size: Samples decoded at once.
+        batch_size: Samples generated at once.
         label: Label of the progress bar.
 
     Returns:

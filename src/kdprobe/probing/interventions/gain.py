@@ -43,7 +43,7 @@ class Gain:
         return differs
 
     def share(self, effects: Array) -> Means:
-        """Effects relative to the gain, with problems resampled for both together.
+        """Effects relative to the gain; their intervals use the same resampled problems for both.
 
         Args:
             effects: `[problem, ..., target]`, in nats, in the direction of the gain.

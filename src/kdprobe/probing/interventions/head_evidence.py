@@ -1,4 +1,4 @@
-"""One table of the evidence on every head of a trained student: changes in weights, changes in attention, and effects.
+"""One table of the evidence about a trained student's heads: changes in weights, changes in attention, and effects.
 
 Whether they go together is reported as an association over heads: a head that moved a lot need not matter, and a head
 that matters need not have moved.
@@ -33,7 +33,7 @@ _KEYS = ["student", "layer", "head"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence on the heads of trained students.
+    """The evidence about the heads of trained students.
 
     Attributes:
         table: One row per student, layer and head: `qk` and `ov`, relative changes in the circuits; `pattern`, Jensen-

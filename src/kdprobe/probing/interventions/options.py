@@ -32,7 +32,9 @@ class InterventionOptions(AttributionOptions):
         description="Number of folds of the problems, so that heads are selected and measured on different ones.",
     )
     random_sets: int = Field(
-        default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
+        default=19,
+        ge=0,
+        description="Random sets of the same size to compare with; at least 19 are needed for p to reach 0.05.",
     )
     same_layers: bool = Field(default=False, description="Draw random sets from the same layers.")
 

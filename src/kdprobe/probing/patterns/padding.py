@@ -25,7 +25,8 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
         file: For messages.
 
     Raises:
-        UsageError: The mask has another length, is empty or has holes, or tokens attend to what it marks as padding.
+        UsageError: The mask has a different length, is empty or has holes, or tokens attend to what it marks as
+            padding.
     """
     length = pattern.shape[-1]
     positions = np.flatnonzero(mask)

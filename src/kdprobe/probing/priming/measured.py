@@ -92,7 +92,7 @@ class PrimingMap:
 
     @cached_property
     def top_share(self) -> tuple[float, Interval]:
-        """The share of the divergence in the tenth of the tokens with the largest, and its interval over problems.
+        """The share of the divergence on the 10% of tokens with the largest, and its interval over problems.
 
         NaN if nothing changes.
         """

@@ -28,7 +28,7 @@ class TokenChanges:
     Attributes:
         kl: KL(primed || bare) of the teacher's next-token distributions, `[token]`, in nats.
         log_p: Log-probability of the token after the primed and after the bare prompt, `[token, 2]`, in nats.
-        greedy: The id of the most likely token after either prompt, `[token, 2]`.
+        greedy: The id of the most likely token after each prompt, `[token, 2]`.
     """
 
     kl: NDArray[np.float64]
@@ -68,7 +68,7 @@ def token_changes(teacher: Reading, primed: Sequence[int], bare: Sequence[int], 
         teacher: The teacher.
         primed: Token ids of the primed prompt.
         bare: Token ids of the bare prompt.
-        text: Token ids of the text after either prompt.
+        text: Token ids of the text after each prompt.
 
     Raises:
         UsageError: The longer prompt with the text does not fit into the teacher's context.

@@ -1,4 +1,4 @@
-"""Counterfactuals of `gsm-symbolic` problems: the same template and words, with other numbers."""
+"""Counterfactuals of `gsm-symbolic` problems: the same template and words, with different numbers."""
 
 from __future__ import annotations
 

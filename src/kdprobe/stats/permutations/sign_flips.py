@@ -16,7 +16,7 @@ _PATTERNS = 20_000
 _CHUNK = 500
 """Patterns drawn at a time, so that memory does not grow with their number."""
 _MANY = 2_000
-"""Number of differences from which on a sum with random signs is normal to all digits that matter."""
+"""With this many differences or more, a sum with random signs is normal to all digits that matter."""
 _MOST_ADDITIONS = 10**8
 """Additions up to which a distribution is built up; it takes a tenth of a second."""
 _MOST_UNITS = 2 * 10**6

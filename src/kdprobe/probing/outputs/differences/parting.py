@@ -1,4 +1,4 @@
-"""Where two students part first on a text."""
+"""Where two students first diverge on a text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROMPT = "prompt"
 
 @dataclass(frozen=True)
 class Parting:
-    """The first token of a prompt or a solution at which two students part.
+    """The first token of a prompt or a solution at which two students diverge.
 
     Attributes:
         pair: The two.
@@ -44,12 +44,12 @@ class Parting:
 
     @property
     def parted(self) -> bool:
-        """Whether they part at all."""
+        """Whether they diverge at all."""
         return self.position >= 0
 
 
 def partings(pair: Pair, threshold: float | None) -> Iterator[Parting]:
-    """The first token of each problem's prompt, and of its solution, at which two students part.
+    """The first token of each problem's prompt, and of its solution, at which two students diverge.
 
     Args:
         pair: The two.

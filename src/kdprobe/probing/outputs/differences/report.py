@@ -16,13 +16,13 @@ from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.words import counted
 
 _CONTEXT = 8
-"""Tokens quoted before the token where students part."""
+"""Tokens quoted before the token where students diverge."""
 
 
 def statements(
     pairs: Sequence[Pair], texts: Sequence[Text], options: OutputDivergenceOptions, tokenizer: Any
 ) -> list[str]:
-    """What was read, how far each student or strategy differs, and where they part first."""
+    """What was read, how far each student or strategy differs, and where they first diverge."""
     return [
         _text_sentence(texts),
         *(_difference_sentence(group, options.smallest_effect) for group in shown(pairs)),

@@ -16,7 +16,7 @@ from kdprobe.probing.outputs.differences.parts import PARTS, SOLUTION
 PROBLEMS, BOTH = "problems", "seeds and problems"
 """What an interval is over."""
 _CONTEXT = 16
-"""Tokens of the text that are shown before the token where students part."""
+"""Tokens of the text that are shown before the token where students diverge."""
 _FIRST = [
     *("student", "against", "problem", "within", "position", "part", "before"),
     *("token", "student_token", "against_token", "js", "token_id", "student_token_id", "against_token_id"),
@@ -24,7 +24,7 @@ _FIRST = [
 
 
 def difference_tables(pairs: Sequence[Pair], threshold: float | None, tokenizer: Any) -> dict[str, pd.DataFrame]:
-    """Means per part with intervals, where students part first, and every token.
+    """Means per part with intervals, where students first diverge, and every token.
 
     Args:
         pairs: The measurements.

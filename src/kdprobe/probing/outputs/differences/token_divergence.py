@@ -22,7 +22,7 @@ class TokenDifferences:
     Attributes:
         kl: KL(first || second), `[token]`, in nats.
         js: Their Jensen-Shannon divergence, `[token]`, in nats.
-        greedy: The id of the greedy (most likely) next token of either model, `[token, 2]`.
+        greedy: The id of the greedy (most likely) next token of each model, `[token, 2]`.
     """
 
     kl: NDArray[np.float64]

@@ -56,7 +56,7 @@ def teacher_log_p(teacher: Reading, problems: Sequence[Problem], primings: Seque
     known: dict[str, list[tuple[float, float]]] = {"": [], **{priming.strategy: [] for priming in primings}}
     with progress("Teacher's log p(gold)", len(problems), unit="tok") as bar:
         for problem, sequence in zip(problems, sequences, strict=True):
-            # Text that the template writes before an answer follows either prompt.
+            # Text that the template writes before an answer follows each prompt.
             lead = sequence.prompt[len(prompt_ids(tokenizer, bare(problem))) :]
             read = {sequence.prompt: _log_p(teacher, sequence.prompt, sequence)}
             known[""].append(read[sequence.prompt])
