@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -175,16 +176,34 @@ print(json.dumps({"loaded": loaded, **json.loads(result.to_json())}))
 """
 
 
-def test_a_second_plan_loads_neither_torch_nor_transformers(model, tiny_config, tmp_path):
+@pytest.fixture
+def planned(tmp_path):
+    """Plans in a process of its own; returns what it says, and which slow libraries it has imported."""
+
+    def plan(config, store, cache="cache"):
+        command = [sys.executable, "-c", SCRIPT, config, tmp_path / store]
+        environment = {**os.environ, "KDPROBE_CACHE": str(tmp_path / cache)}
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+        return found, found.pop("loaded")
+
+    return plan
+
+
+def test_a_second_plan_imports_neither_torch_nor_transformers(planned, model, tiny_config):
     config, primed = tiny_config(model), tiny_config(model, strategies='["none", "confidence"]')
+    first, loaded = planned(config, "store")
+    assert {"torch", "transformers"} <= set(loaded)
+    assert planned(config, "store") == (first, [])
+    # Another strategy is rendered, in a process that does without torch.
+    other, loaded = planned(primed, "store")
+    assert loaded == []
+    assert other["run"] != first["run"]
+    # Nothing is remembered in another store, but the model's modules are known. Here, everything is computed anew.
+    assert planned(primed, "another store") == (other, [])
+    assert planned(primed, "a third store", cache="another cache")[0] == other
 
-    def planned(config):
-        command = [sys.executable, "-c", SCRIPT, config, tmp_path / "store"]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    first, second = planned(config), planned(config)
-    assert {"torch", "transformers"} <= set(first.pop("loaded"))
-    assert second.pop("loaded") == []
-    assert second == first
-    # Another strategy is rendered, which takes the tokenizer, and transformers' tokenizers import torch.
-    assert planned(primed).pop("loaded") == ["torch", "transformers"]
+def test_without_a_cache_folder_a_plan_is_the_same(planned, model, tiny_config, tmp_path):
+    config = tiny_config(model)
+    (tmp_path / "a file").write_text("")
+    assert planned(config, "store", cache="a file")[0] == planned(config, "another store")[0]

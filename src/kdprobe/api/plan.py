@@ -144,7 +144,8 @@ def plan(
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
     from kdprobe.models.outline.device import thread_count
-    from kdprobe.models.outline.memory import Memory
+    from kdprobe.models.outline.memory import Memory, general_memory
+    from kdprobe.models.outline.tokenizer_process import tokenizer_process
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
@@ -152,9 +153,12 @@ def plan(
             config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
         )
         opened = open_store(store)
-        memory = Memory(opened.root / REMEMBERED)
-        with foreseen_threads(experiment.threads, memory):
-            planned = make_plan(experiment, host, memory)
+        memory = Memory(opened.root / REMEMBERED, general_memory())
+        with tokenizer_process() as process, foreseen_threads(experiment.threads, memory):
+            if memory.is_empty and not memory.general.is_empty:
+                # Prompts have to be rendered, and the model is probably known: nothing else will import transformers.
+                process.start()
+            planned = make_plan(experiment, host, memory, process)
             judged = Estimates(opened.manifests())
             rows: list[dict[str, Any]] = []
             expected = []

@@ -102,7 +102,7 @@ def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
         with threads(count):
             return torch.get_num_threads()
 
-    with threads_known_by(cache(lambda: int(memory.recall("threads", inputs, ask)))):
+    with threads_known_by(cache(lambda: int(memory.general.recall("threads", inputs, ask)))):
         yield
 
 

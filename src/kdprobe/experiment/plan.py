@@ -31,6 +31,7 @@ from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_us
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.models.outline.memory import Memory
+from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.public_names import with_hub_id
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
@@ -109,11 +110,7 @@ class Plan:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """While it runs, nothing is searched for cycles of garbage.
-
-    A plan leaves hardly any, and Python would search all objects several times while torch and transformers are
-    imported, which takes an eighth of a plan's time.
-    """
+    """Skips the search for cycles of garbage, of which plans leave hardly any; it takes an eighth of their time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -124,13 +121,16 @@ def _without_collection() -> Iterator[None]:
 
 
 @_without_collection()
-def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) -> Plan:
+def make_plan(
+    experiment: Experiment, host: Host, memory: Memory | None = None, process: TokenizerProcess | None = None
+) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
 
     Args:
         experiment: Its config.
         host: The plugins.
         memory: What earlier plans found out; by default nothing, as for runs, which read everything anew.
+        process: Where tokenizers are asked about texts; by default in this process.
 
     Raises:
         KdprobeError: A model, file or plugin named in the config does not exist, problems overlap, or the run would
@@ -145,7 +145,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
     conversations = {
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
-    context = StageContext(experiment, host, student, drawn, memory=memory or Memory())
+    context = StageContext(experiment, host, student, drawn, memory=memory or Memory(), process=process)
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)

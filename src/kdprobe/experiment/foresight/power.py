@@ -88,7 +88,7 @@ def planned_power(planned: Families, problems: int, seeds: int, memory: Memory, 
         return None
     family = PRIMED if PRIMED in pairs else max(pairs, key=pairs.__getitem__)
     inputs = {"problems": problems, "seeds": seeds, "comparisons": pairs[family], "shares": ASSUMED_SHARES}
-    found = memory.recall("detectable differences", inputs, lambda: _computed(problems, seeds, pairs[family]))
+    found = memory.general.recall("detectable differences", inputs, lambda: _computed(problems, seeds, pairs[family]))
     rows = tuple(Detectable(**row) for row in found["detectable"])
     return Power(problems, seeds, family, pairs[family], rows, found["needed"], samples)
 

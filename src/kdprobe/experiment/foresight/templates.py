@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.conversation import refuse_unread
 from kdprobe.teachers.teacher import RenderingTeacher
@@ -24,5 +26,10 @@ def check_templates(context: StageContext) -> None:
         context.memory.recall(
             "arguments used",
             {"readers": [reader.inputs for reader in readers]},
-            lambda: refuse_unread(context.student.conversation, [reader.tokenizer for reader in readers]),
+            lambda: context.asked(_refuse_unread, readers, context.student.conversation),
         )
+
+
+def _refuse_unread(*tokenizers_and_conversation: Any) -> None:
+    *tokenizers, conversation = tokenizers_and_conversation
+    refuse_unread(conversation, tokenizers)

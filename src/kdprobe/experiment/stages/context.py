@@ -27,6 +27,7 @@ from kdprobe.models.outline.blueprint import Blueprint, Modules, blueprint, modu
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
+from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
@@ -53,6 +54,7 @@ class StageContext:
         problems: The problems, transfer and test.
         pool: What is loaded of the students, shared by the stages that examine them.
         memory: What earlier plans found out about models and texts.
+        process: Where tokenizers are asked about texts.
     """
 
     experiment: Experiment
@@ -61,6 +63,7 @@ class StageContext:
     problems: Draw
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
+    process: TokenizerProcess | None = field(default=None, compare=False, repr=False)
     _known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
     """What contexts derived from this one share; these differ only in the options of the distiller."""
 
@@ -151,11 +154,11 @@ class StageContext:
         writer, reader = self.teacher_reader, self.student_reader
 
         def compare() -> dict[str, Any]:
-            match = match_tokenizers(writer.tokenizer, reader.tokenizer)
+            match = TokenizerMatch() if writer is reader else self.asked(match_tokenizers, [writer, reader])
             return {"difference": match.difference, "foreign": sorted(match.foreign)}
 
         asked = {"writer": writer.record.as_key(), "reader": reader.record.as_key()}
-        found = self.memory.recall("tokenizers compared", asked, compare)
+        found = self.memory.general.recall("tokenizers compared", asked, compare)
         match = TokenizerMatch(found["difference"], frozenset(found["foreign"]))
         return match.within(self.student_blueprint.rows, writer.size)
 
@@ -167,8 +170,12 @@ class StageContext:
         """Digest of what students read for problems they are tested or probed on; raises like `Reader.prompts`."""
         return self.student_reader.prompts([bare(problem) for problem in problems])
 
+    def asked(self, function: Callable[..., Known], readers: Sequence[Reader], *arguments: Any) -> Known:
+        """What a function returns for the readers' tokenizers and further arguments; raises likewise."""
+        return (self.process or TokenizerProcess()).ask(function, readers, *arguments)
+
     def _reader(self, record: ModelRecord) -> Reader:
-        return self._once(("reader", record), lambda: Reader(record, self.memory))
+        return self._once(("reader", record), lambda: Reader(record, self.memory, process=self.process))
 
     def _once(self, key: Hashable, make: Callable[[], Known]) -> Known:
         """The result of `make`, computed once for this context and those derived from it."""

@@ -57,7 +57,7 @@ def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
         UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
             incomplete, or the package needed for quantised weights is missing.
     """
-    found = memory.recall("configuration", _configuration(record), lambda: _read(record))
+    found = memory.general.recall("configuration", _configuration(record), lambda: _read(record))
     _refuse_incomplete(record)
     if record.quantisation and record.path.is_dir():
         from kdprobe.models.load import load_config
@@ -74,7 +74,7 @@ def modules(record: ModelRecord, memory: Memory) -> Modules:
         record: The model.
         memory: Remembers the modules of a configuration.
     """
-    found = memory.recall("modules", _configuration(record), lambda: _named(record))
+    found = memory.general.recall("modules", _configuration(record), lambda: _named(record))
     headless = found["headless"]
     return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
 

@@ -13,7 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kdprobe.errors import KdprobeError
 from kdprobe.files import CHECKSUM, digest, json_of, write_sealed
+from kdprobe.models.cache import cache_folder
 from kdprobe.models.outline.device import version
 
 FORMAT = 1
@@ -31,10 +33,17 @@ class Memory:
 
     Args:
         folder: Where they are kept, created when needed. Without one, nothing is remembered.
+        general: Remembers what holds for every experiment, such as a model's modules; by default, this memory does.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, general: Memory | None = None) -> None:
         self.folder = folder
+        self.general = general or self
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return self.folder is None or not self.folder.is_dir()
 
     def recall(self, what: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """A result, computed only if none is remembered for the same inputs and versions.
@@ -55,6 +64,14 @@ class Memory:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_sealed(file, {"key": key, "what": what, "result": result})
         return result
+
+
+def general_memory() -> Memory | None:
+    """What holds for every experiment, in the cache folder; `None` where nothing can be written there."""
+    try:
+        return Memory(cache_folder() / "remembered")
+    except KdprobeError:
+        return None
 
 
 @cache

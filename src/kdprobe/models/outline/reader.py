@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.batches import prompt_texts
 from kdprobe.models.outline.memory import Memory
-from kdprobe.models.outline.room import too_long
+from kdprobe.models.outline.room import in_doubt, too_long
+from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.reference import ModelRecord
 from kdprobe.models.turn import assistant_turn
 
 Render = Callable[[Sequence[Messages]], list[str]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,21 @@ class Reader:
         memory: Remembers what it said.
         render: Turns conversations into texts if a plugin does that; then nothing about texts is remembered, because
             what determines them is unknown.
+        process: Where the tokenizer is asked; by default in this process.
     """
 
-    def __init__(self, record: ModelRecord, memory: Memory, render: Render | None = None) -> None:
+    def __init__(
+        self,
+        record: ModelRecord,
+        memory: Memory,
+        render: Render | None = None,
+        process: TokenizerProcess | None = None,
+    ) -> None:
         self.record = record
         self._memory = memory
         self._prompt_memory = memory if render is None else Memory()
         self._render = render
+        self._process = process
         self._texts: dict[tuple[str, ...], str] = {}
 
     @cached_property
@@ -64,12 +74,12 @@ class Reader:
         Raises:
             KdprobeError: The chat template refuses an assistant turn.
         """
-        return Vocabulary(**self._memory.recall("vocabulary", self.inputs, self._vocabulary))
+        return Vocabulary(**self._memory.general.recall("vocabulary", self.inputs, lambda: self._asked(_vocabulary)))
 
     @cached_property
     def size(self) -> int:
         """Number of token ids, added ones included."""
-        return int(self._memory.recall("size", self.inputs, lambda: len(self.tokenizer)))
+        return int(self._memory.general.recall("size", self.inputs, lambda: self._asked(len)))
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -82,7 +92,7 @@ class Reader:
         Raises:
             KdprobeError: The chat template refuses one of them.
         """
-        return self._render(conversations) if self._render else prompt_texts(self.tokenizer, conversations)
+        return self._render(conversations) if self._render else self._asked(prompt_texts, conversations)
 
     def texts(self, conversations: Sequence[Messages]) -> list[str]:
         """The texts of conversations, each rendered once; raises like `render`."""
@@ -111,7 +121,8 @@ class Reader:
         def measure() -> dict[str, int]:
             texts = zip(conversations, self.texts([*conversations.values()]), strict=True)
             followed = {name: text + following.get(name, "") for name, text in texts}
-            return too_long(self.tokenizer, followed, room)
+            doubtful = in_doubt(followed, room)
+            return self._asked(too_long, doubtful, room) if doubtful else {}
 
         content = _digest(conversations, _fields(conversations.values()), following, following.values())
         asked = {**self.inputs, "conversations": content, "room": room}
@@ -120,18 +131,28 @@ class Reader:
 
     def without_rows(self, rows: int, conversations: Sequence[Messages]) -> list[str]:
         """The tokens in conversations that a matrix of this many rows lacks, as text; raises like `render`."""
-
-        def beyond() -> list[str]:
-            return [text for text, token in self.tokenizer.get_vocab().items() if token >= rows]
-
-        missing: list[str] = self._memory.recall("tokens without rows", {**self.inputs, "rows": rows}, beyond)
+        asked = {**self.inputs, "rows": rows}
+        missing: list[str] = self._memory.general.recall(
+            "tokens without rows", asked, lambda: self._asked(_beyond, rows)
+        )
         prompts = self.texts(conversations) if missing else []
         return sorted(token for token in missing if any(token in prompt for prompt in prompts))
 
-    def _vocabulary(self) -> dict[str, Any]:
-        tokenizer, end = self.tokenizer, assistant_turn(self.tokenizer).end
-        text = "" if end is None else tokenizer.decode([end])
-        return {"end": end, "end_text": text, "pads": tokenizer.pad_token_id is not None}
+    def _asked(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function returns for the tokenizer and further arguments."""
+        if self._process:
+            return self._process.ask(function, [self], *arguments)
+        return function(self.tokenizer, *arguments)
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, Any]:
+    end = assistant_turn(tokenizer).end
+    text = "" if end is None else tokenizer.decode([end])
+    return {"end": end, "end_text": text, "pads": tokenizer.pad_token_id is not None}
+
+
+def _beyond(tokenizer: Any, rows: int) -> list[str]:
+    return [text for text, token in tokenizer.get_vocab().items() if token >= rows]
 
 
 def _key(messages: Messages) -> tuple[str, ...]:

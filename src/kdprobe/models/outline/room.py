@@ -23,9 +23,14 @@ def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, i
         texts: Texts by name.
         room: The number of tokens available.
     """
-    in_doubt = [name for name, text in texts.items() if _most_tokens(text) > room]
-    ids = texts_ids(tokenizer, [texts[name] for name in in_doubt])
-    return {name: len(tokens) for name, tokens in zip(in_doubt, ids, strict=True) if len(tokens) > room}
+    doubtful = in_doubt(texts, room)
+    ids = texts_ids(tokenizer, [*doubtful.values()])
+    return {name: len(tokens) for name, tokens in zip(doubtful, ids, strict=True) if len(tokens) > room}
+
+
+def in_doubt(texts: Mapping[str, str], room: int) -> dict[str, str]:
+    """The texts that may take more tokens than there is room for, whatever the tokenizer."""
+    return {name: text for name, text in texts.items() if _most_tokens(text) > room}
 
 
 def _most_tokens(text: str) -> int:
