@@ -154,7 +154,7 @@ def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
     """
     from pydantic import ValidationError
 
-    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.section import sentences
     from kdprobe.experiment.tune.config import TuneConfig
 
     update = {name: value for name, value in given.items() if value is not None}

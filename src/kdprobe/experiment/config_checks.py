@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.engines.engine import BUILT_IN
 from kdprobe.experiment.arm_names import BARE, UNPRIMED, display_name, resolved
+from kdprobe.experiment.section import sentences
 from kdprobe.host.registry import Host
-from kdprobe.host.suggestions import keys_of, suggested_keys
+from kdprobe.host.suggestions import keys_of
 from kdprobe.students.student import FINE_TUNED, UNTRAINED
 
 CONTROLS = (UNTRAINED, FINE_TUNED)
@@ -23,7 +24,6 @@ OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
 """Values of transfer.texts; any other names a strategy."""
 VERSIONS = "plugin_versions"
 _BITS = 64
-_TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
 
 def impossible_numbers(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -154,40 +154,6 @@ def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
         return []
     known = f"{OWN!r}, {GOLD!r}, a strategy of this run, or a {TEXT_FILE} file"
     return [f"transfer.texts: {texts!r} is not {known}; available strategies: {', '.join(strategies)}"]
-
-
-def sentences(
-    error: ValidationError, known: Callable[[], Iterable[str]] = tuple, section: str | None = None
-) -> list[str]:
-    """Pydantic's errors as sentences starting with their key.
-
-    Args:
-        error: The error raised by pydantic.
-        known: Returns the keys to suggest for one that is not known.
-        section: The key of what was validated, if it is a part of the config.
-    """
-    messages = []
-    for item in error.errors(include_url=False):
-        path = [*([section] if section else []), *item["loc"]]
-        key = ".".join(map(str, path))
-        # Known keys have no indices: a key known for one strategy is known for all.
-        sentence = _sentence(item, ".".join(part for part in path if isinstance(part, str)), known)
-        messages.append(f"{key}: {sentence}" if key else sentence)
-    return messages
-
-
-def _sentence(item: Any, asked: str, known: Callable[[], Iterable[str]]) -> str:
-    if item["type"] == "missing":
-        return "missing"
-    if item["type"] == "extra_forbidden":
-        suggestions = [repr(each) for each in suggested_keys(asked, known())]
-        return f"unknown key; did you mean {' or '.join(suggestions)}?" if suggestions else "unknown key"
-    value = item["input"]
-    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
-    if item["type"] in _TABLES:
-        return f"must be a table{shown}"
-    text = item["msg"].removeprefix("Value error, ")
-    return f"{text[0].lower()}{text[1:]}{shown}"
 
 
 def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:

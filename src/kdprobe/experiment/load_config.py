@@ -20,10 +20,10 @@ from kdprobe.experiment.config_checks import (
     known_keys,
     plugin_mistakes,
     repeated,
-    sentences,
     texts_mistakes,
     version_mistakes,
 )
+from kdprobe.experiment.section import sentences
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.files import refuse_special
 from kdprobe.host.registry import Host

@@ -61,8 +61,8 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     from pydantic import ValidationError
 
     from kdprobe.evaluation.protocol import TASKS, Protocol
-    from kdprobe.experiment.config_checks import sentences
     from kdprobe.experiment.evaluations.config import EvaluationConfig
+    from kdprobe.experiment.section import sentences
     from kdprobe.host.suggestions import suggested
     from kdprobe.models.reference import Dtype
 

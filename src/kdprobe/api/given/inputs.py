@@ -89,7 +89,7 @@ def validated_options(host: Host, kind: str, name: str, options: Options) -> Any
     """
     from pydantic import ValidationError
 
-    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.section import sentences
     from kdprobe.host.suggestions import keys_of
 
     try:
@@ -114,7 +114,7 @@ def conversation_of(
     from pydantic import ValidationError
 
     from kdprobe.experiment.config import ConversationConfig
-    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.section import sentences
 
     arguments = dict(template_arguments or {})
     for name, value in arguments.items():

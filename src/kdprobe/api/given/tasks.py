@@ -130,9 +130,9 @@ def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[Path], host
         return []
     from pydantic import ValidationError
 
-    from kdprobe.experiment.config_checks import sentences
     from kdprobe.experiment.evaluations.config import TaskConfig
     from kdprobe.experiment.evaluations.plugged import named_task
+    from kdprobe.experiment.section import sentences
 
     try:
         configs = [TaskConfig.model_validate(row) for row in rows]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.protocol import TASKS
-from kdprobe.experiment.config_checks import sentences
 from kdprobe.experiment.evaluations.config import TaskConfig
+from kdprobe.experiment.section import sentences
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.host.provider import Provider
 from kdprobe.host.registry import Host

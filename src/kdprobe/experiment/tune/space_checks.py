@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from kdprobe.errors import UsageError
 from kdprobe.experiment.arm_names import resolved
-from kdprobe.experiment.config_checks import sentences, strategies_of
+from kdprobe.experiment.config_checks import strategies_of
+from kdprobe.experiment.section import sentences
 from kdprobe.experiment.tune.config import RANGES, SpaceConfig
 from kdprobe.experiment.tune.paths import PATHS, put_at
 from kdprobe.host.registry import Host
