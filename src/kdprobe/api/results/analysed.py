@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,12 @@ from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_QUANTITIES = ("metric", "measure", "method", "switched", "direction", "by")
+"""Columns in which rows of different quantities, or units, differ."""
+_OWNERS = ("student", "strategy")
+_PLACES = {"layer", "head", "index"}
+_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +64,71 @@ class Analysed:
             )
         listed = [f"{table} ({owner})" for owner, tables in self.tables.items() for table in tables]
         raise UsageError(f"There is no table {name!r}.", f"Available: {', '.join(listed) or 'none'}.")
+
+    def top(self, k: int, table: str, analysis: str | None = None, *, by: str = "value", **where: Any) -> pd.DataFrame:
+        """Returns the `k` rows of a table with the largest values, whatever their sign, for each student.
+
+        `probed.top(5, "contrast", measure="effect")` has the five sites with the largest effects. Values of different
+        quantities are not ranked together: choose one where the table has several. Where a table has the mean over
+        problems beside the problems' own values, the mean is ranked unless `problem` chooses otherwise.
+
+        Args:
+            k: How many rows per student, or per strategy in tables of strategies.
+            table: The table's name.
+            analysis: The analysis; only needed if several have a table of this name.
+            by: The column of numbers that decides; rows where it is missing are left out.
+            where: The value that a column must have, or a list of values, as in `student="mine"`.
+
+        Raises:
+            UsageError: There is no such table, column or value, or the rows are of several quantities.
+        """
+        return top_rows(self.table(table, analysis), k, table, by, where)
+
+
+def top_rows(table: pd.DataFrame, k: int, name: str, by: str, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a table as `Analysed.top` selects them; raises likewise."""
+    import pandas as pd
+
+    from kdprobe.probing.tables import POOLED
+
+    if k < 1:
+        raise UsageError(f"k is {k}, so there is nothing to return.", "Set k to at least 1.")
+    for column in (by, *where):
+        if column not in table:
+            raise UsageError(f"The table {name!r} has no column {column!r}.", f"It has {_listed(table.columns)}.")
+    if not pd.api.types.is_numeric_dtype(table[by]) or pd.api.types.is_bool_dtype(table[by]):
+        numbers = [column for column in table.select_dtypes("number") if column not in _PLACES]
+        raise UsageError(f"The column {by!r} of {name!r} holds no numbers.", f"Set by to one of {_listed(numbers)}.")
+    rows = table
+    for column, wanted in where.items():
+        values = wanted if isinstance(wanted, list | tuple | set) else [wanted]
+        for value in values:
+            if not (table[column] == value).any():
+                raise UsageError(
+                    f"No row of {name!r} has {column}={value!r}.", f"The values are {_listed(table[column].unique())}."
+                )
+        rows = rows[rows[column].isin(values)]
+    if "problem" in rows and "problem" not in where and (pooled := rows["problem"] == POOLED).any():
+        rows = rows[pooled]
+    rows = rows[rows[by].notna()]
+    for column in _QUANTITIES:
+        if column in rows and column not in where and len(found := rows[column].dropna().unique()) > 1:
+            raise UsageError(
+                f"The rows of {name!r} differ in {column}, and would not be comparable: {_listed(found)}.",
+                f"Choose one, as in {column}={found[0]!r}.",
+            )
+    leading = rows.loc[rows[by].abs().sort_values(ascending=False, kind="stable").index]
+    owner = next((column for column in _OWNERS if column in rows), None)
+    if owner is None:
+        return leading.head(k).reset_index(drop=True)
+    order = {student: place for place, student in enumerate(rows[owner].unique())}
+    first = leading.groupby(owner, sort=False).head(k)
+    return first.sort_values(owner, key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+
+
+def _listed(values: Iterable[Any]) -> str:
+    shown = [repr(value) for value in values]
+    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):
