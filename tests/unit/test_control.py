@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from kdprobe.probing.attention.control import FEWEST_DRAWS, Control, Controls, control
+from kdprobe.probing.attention.control import Control, Controls, control
 from kdprobe.probing.attention.moved import compare, count_moved, moved
 from kdprobe.probing.attention.threshold import Threshold
 from kdprobe.probing.options import HeadsOptions
+from kdprobe.stats.p_values import FEWEST_DRAWS
 
 PROBLEMS, LAYERS, HEADS = 6, 3, 5
 BAR = Threshold(0.05, stated=True)

@@ -29,11 +29,10 @@ from kdprobe.files import refuse_special
 from kdprobe.host.registry import Host
 from kdprobe.problems.counterfactuals import offers_counterfactuals
 from kdprobe.redaction import without_secrets
+from kdprobe.stats.p_values import FEWEST_DRAWS
 
 _SEEDS = 3
 """Fewer say nothing about a strategy."""
-_UPDATES = 19
-"""Fewer random updates do not tell whether a student moved more heads than they do."""
 
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
@@ -110,7 +109,7 @@ def _controlled(heads: Any) -> Any:
     if not isinstance(options, dict) or options.get("control"):
         return heads
     stated = heads if isinstance(heads, dict) else {"name": heads}
-    return {**stated, "options": {**options, "control": _UPDATES}}
+    return {**stated, "options": {**options, "control": FEWEST_DRAWS}}
 
 
 def with_missing(listed: Any, entries: Iterable[str | dict[str, Any]]) -> Any:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
+FEWEST_DRAWS = round(1 / SIGNIFICANT) - 1
+"""The fewest random draws that allow p = 0.05: 19."""
 ROUNDING = 1e-4
 """Effects, and differences between effects, of up to this many nats are rounding errors of float32."""
 

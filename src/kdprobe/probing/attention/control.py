@@ -22,13 +22,11 @@ from kdprobe.probing.attention.moved import Comparison, count_moved, moved
 from kdprobe.probing.attention.threshold import Threshold
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.options import HeadsOptions
-from kdprobe.stats.p_values import SIGNIFICANT, p_text
+from kdprobe.stats.p_values import FEWEST_DRAWS, SIGNIFICANT, p_text
 from kdprobe.students.replicates import by_arm
 from kdprobe.students.student import Student
 from kdprobe.words import counted
 
-FEWEST_DRAWS = round(1 / SIGNIFICANT) - 1
-"""The fewest random updates that allow p = 0.05: 19."""
 Array = NDArray[np.float64]
 Lack = Literal["no update", "other base", "no factors"]
 """Why an arm has no control."""
