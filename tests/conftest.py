@@ -54,7 +54,7 @@ def problem_rows():
 
 @pytest.fixture(scope="session")
 def run_cli():
-    """Runs a command in this process; returns what it printed on stdout."""
+    """Runs a command in this process; returns what it printed to stdout."""
     from kdprobe.cli import _run
 
     def run(*arguments):

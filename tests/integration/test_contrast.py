@@ -328,7 +328,7 @@ def test_mlps_that_cannot_be_patched_are_left_out_and_said(torch, patch, model_o
 
     result = patch(Student("base", model_of("opt")), heads="none")
     assert set(result.tables["contrast"]["kind"]) == {"residual"}
-    assert "MLPs were not patched: those of this architecture" in result.statements[1]
+    assert "MLPs were not patched: kdprobe cannot find them in this architecture" in result.statements[1]
     # BLOOM's add the residual stream to their output.
     bloom = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4)).eval()
     assert contrast_reader("bloom", SimpleNamespace(model=bloom, tokenizer=None)).mlps == []
@@ -466,7 +466,7 @@ def test_strategies_of_three_seeds_are_averaged(patch, tiny_record, make_adapter
     values = result.tables["contrast"].query("measure == 'nats'").set_index("student")["value"]
     members = np.mean([values[f"none-{seed}"] for seed in range(3)], axis=0)
     np.testing.assert_allclose(values["none"], members, rtol=1e-9)
-    assert any(sentence.startswith("none (3 seeds) against base: ") for sentence in result.statements)
+    assert any(sentence.startswith("none (3 seeds) compared with base: ") for sentence in result.statements)
     assert not any(sentence.startswith("none-0") for sentence in result.statements)
 
 

@@ -35,7 +35,7 @@ def test_the_run_goes_on_with_the_other_arms(done):
     assert [arm["name"] for arm in data["arms"]] == ["untrained", "unprimed", "teacher"]
     pairs = ["unprimed - fine-tuned", "teacher - fine-tuned"]
     assert data["absent"] == [{"name": "fine-tuned", "reason": REASON, "pairs": pairs}]
-    assert {pair["family"] for pair in data["pairs"]} == {"distilled against untrained", "primed against unprimed"}
+    assert {pair["family"] for pair in data["pairs"]} == {"distilled vs untrained", "primed vs unprimed"}
     finding = next(finding for finding in data["findings"] if finding["code"] == "diverged")
     assert finding["evidence"] == f"fine-tuned {REASON}"
     assert "Lower the learning rate" in finding["action"]

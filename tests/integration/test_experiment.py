@@ -261,8 +261,8 @@ def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
 
 def test_two_problems_are_too_few_to_tell_which_heads_moved(finished):
     (heads,) = finished[2].analyses
-    moved = [sentence for sentence in heads.statements if " against untrained: " in sentence]
-    assert [sentence.split(" against ")[0] for sentence in moved] == ["fine-tuned", "unprimed", "teacher"]
+    moved = [sentence for sentence in heads.statements if " compared with untrained: " in sentence]
+    assert [sentence.split(" compared with ")[0] for sentence in moved] == ["fine-tuned", "unprimed", "teacher"]
     assert all(": 2 problems are too few to tell whether a head moved." in sentence for sentence in moved)
     table = pd.read_parquet(heads.tables["differences"])
     assert table.moved.isna().all()
@@ -481,9 +481,9 @@ def test_runs_and_their_arms_are_compared_from_the_command_line(finished, run_cl
     where = ("--store", store.root, "--json")
     whole = json.loads(run_cli("compare", plan.run[:-3], *where))
     assert {pair["family"] for pair in whole["pairs"]} == {
-        "distilled against untrained",
-        "distilled against fine-tuned",
-        "primed against unprimed",
+        "distilled vs untrained",
+        "distilled vs fine-tuned",
+        "primed vs unprimed",
     }
     assert "single-seed" in {finding["code"] for finding in whole["findings"]}
     first, second = (f"{plan.run}/{arm}" for arm in ("unprimed", "teacher"))

@@ -265,8 +265,8 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     assert {"too-few-problems", "single-seed"} <= codes(planned)
     (finding,) = [finding for finding in planned.findings if finding.code == "too-few-problems"]
     # Four problems: 2 / 2**4, twice that in families of two.
-    assert "0.25 (distilled against untrained)" in finding.evidence
-    assert "0.12 (primed against unprimed)" in finding.evidence
+    assert "0.25 (distilled vs untrained)" in finding.evidence
+    assert "0.12 (primed vs unprimed)" in finding.evidence
     # 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**7 is not.
     assert "problems.test to 7 or more" in finding.action
     shown = json.loads(run_cli("plan", tiny_config(tiny_model), "--store", tmp_path, "--json"))

@@ -115,7 +115,7 @@ def test_identical_students_do_not_differ(look, tiny_record, make_adapter):
     assert (changes[["value", "low", "high"]] == 0).all(axis=None)
     assert (changes["p_over_problems"] == 1).all()
     assert result.statements[-1] == (
-        "copy against base: no difference in the log-probability of the gold token after any layer."
+        "copy compared with base: no difference in the log-probability of the gold token after any layer."
     )
 
 
@@ -164,7 +164,7 @@ def test_strategies_of_three_seeds_are_averaged(look, tiny_record, make_adapter)
         members = np.mean([values[f"none-{seed}"] for seed in range(3)], axis=0)
         np.testing.assert_allclose(values["none"], members, rtol=1e-12)
     names = [sentence.partition(":")[0] for sentence in result.statements]
-    assert names == ["base", "none (3 seeds)", "none (3 seeds) against base"]
+    assert names == ["base", "none (3 seeds)", "none (3 seeds) compared with base"]
 
 
 def test_what_is_said_depends_on_the_number_of_problems(look, tiny_record, tiny_student):
@@ -173,7 +173,7 @@ def test_what_is_said_depends_on_the_number_of_problems(look, tiny_record, tiny_
     students = Student("base", tiny_record), tiny_student(["q_proj"])
     few = look(*students, context={"problems": some_problems(5)})
     assert few.statements[-1].startswith(
-        "trained against base: 5 problems are too few to tell after which layers they differ. "
+        "trained compared with base: 5 problems are too few to tell after which layers they differ. "
     )
     alone = look(*students, problems=1)
     assert "nats (too few problems for an interval)" in alone.statements[0]

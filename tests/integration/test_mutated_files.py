@@ -85,7 +85,7 @@ def log(name):
 
 
 def zipped_log(_):
-    """A log of inspect_ai as an archive whose members Python can change."""
+    """An inspect_ai log as an archive whose members Python can change."""
     header = json.loads((LOGS / "sums.json").read_bytes())
     samples = {f"samples/{sample['id']}_epoch_1.json": sample for sample in header.pop("samples")}
     return archived({name: json.dumps(member) for name, member in {"header.json": header, **samples}.items()})

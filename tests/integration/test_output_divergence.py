@@ -318,7 +318,7 @@ def test_what_is_said_depends_on_the_smallest_effect_and_the_number_of_problems(
     row = compare(*students).tables[MEANS].query("measure == 'js' and part == 'solution'").iloc[0]
     for smallest, said in (
         (row["low"] * 0.9, "This is a difference of at least"),
-        (row["value"], "No difference of"),
+        (row["value"], "The data do not show a difference of"),
         (row["high"] * 1.1, "The difference is smaller than"),
     ):
         sentence = compare(*students, smallest_effect=smallest).statements[1]

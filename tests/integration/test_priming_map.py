@@ -138,7 +138,7 @@ def test_without_priming_nothing_changes_at_all(teaching, model_of, architecture
     row = result.tables[STRATEGIES].query("strategy == 'unprimed'").iloc[0]
     assert (row["value"], row["low"], row["high"], row["unchanged"], row["same_greedy"]) == (0, 0, 0, 6, 6)
     assert "unprimed: KL is exactly 0 at every token of 6 responses" in result.statements[1]
-    assert "the most probable token is the same after both prompts at every token." in result.statements[2]
+    assert "the most probable token is the same after both prompts at every position." in result.statements[2]
     assert set(result.tables[TOP]["strategy"]) == {"teacher"}
 
 
@@ -199,7 +199,7 @@ def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teachi
     row = tables[STRATEGIES].query("strategy == 'teacher'").iloc[0]
     assert row["top_share"] == pytest.approx(tenth / tokens["kl"].sum())
     first = tokens.query("position == 1")["kl"].sum() / tokens["kl"].sum()
-    assert f"{100 * row['top_share']:.3g}% of it is in a tenth of the tokens, " in result.statements[2]
+    assert f"{100 * row['top_share']:.3g}% of it is in the 10% of tokens with the largest KL, " in result.statements[2]
     assert f"{100 * first:.3g}% in the first token of each response" in result.statements[2]
     by_response = tables[RESPONSES].query("strategy == 'teacher'")
     assert row["unchanged"] == (by_response["value"] < 0.01).sum()
@@ -210,7 +210,7 @@ def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teachi
 def test_a_threshold_above_every_response_calls_all_unchanged(teaching, tiny_record):
     result = run(teaching(Here(tiny_record)), smallest_effect=100)
     assert result.tables[STRATEGIES]["unchanged"].tolist() == [6, 6]
-    assert "This is less than 100 nats: priming says next to nothing." in result.statements[2]
+    assert "This is less than 100 nats: priming changes next to nothing." in result.statements[2]
     few = run(teaching(Here(tiny_record)), problems=5)
     assert "too few responses to tell" in few.statements[2]
 
@@ -252,7 +252,7 @@ def test_the_map_of_tokens_shows_their_divergences_on_a_log_scale(teaching, tiny
     ("change", "reason"),
     [
         ({"teacher": object()}, "runs elsewhere"),
-        ({"primings": []}, "learns from no answers of a teacher"),
+        ({"primings": []}, "does not learn from a teacher's answers"),
     ],
 )
 def test_a_teacher_that_cannot_be_read_is_a_result_that_says_so(teaching, tiny_record, change, reason):
@@ -323,7 +323,7 @@ def test_in_an_experiment_the_map_is_on_the_page(finished):
     assert table_of(store, TOKENS).query("strategy == 'teacher'")["kl"].max() > 0
     page = next(store.glob("runs/*/report.html")).read_text()
     assert "KL(primed || bare) of the teacher, by part of the response" in page
-    assert "Predicted and realised change of log p(gold value), by problem" in page
+    assert "Predicted and realised change in log p(gold value), by problem" in page
 
 
 def test_the_map_is_noted_before_training(tiny_config, tiny_model, tmp_path, capsys):
@@ -364,7 +364,7 @@ def test_gains_are_as_plain_forward_passes_and_records_say(torch, finished, tiny
     assert found["realised"].tolist() == pytest.approx(realised.tolist())
     (statement,) = data["analyses"]["priming_gain"]["statements"][1:]
     # Four problems allow no conclusion.
-    assert statement.startswith("teacher: mean change of log p(gold value) predicted ")
+    assert statement.startswith("teacher: mean change in log p(gold value) predicted ")
     assert "too few for an interval" in statement
 
 
@@ -446,4 +446,4 @@ def test_without_a_transfer_set_both_say_so(tiny_config, tiny_model, tmp_path):
     run = kdprobe.run(config, store=tmp_path, progress=False)
     for name in ("priming_map", "priming_gain"):
         (statement,) = run.analyses.statements[name]
-        assert "learns from no answers of a teacher" in statement
+        assert "does not learn from a teacher's answers" in statement

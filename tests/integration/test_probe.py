@@ -79,7 +79,9 @@ def test_a_trivial_change_moves_no_head_however_significant(run_cli, tiny_model,
     more = table[(table["student"] == "more") & (table["metric"] == "entropy")]
     assert (more["p_over_problems"] <= 0.05).any()
     assert not more["moved"].any()
-    assert any("more against one: no head moved" in sentence for sentence in found["analyses"]["heads"]["statements"])
+    assert any(
+        "more compared with one: no head moved" in sentence for sentence in found["analyses"]["heads"]["statements"]
+    )
 
 
 def test_seeds_of_an_arm_set_the_bar(run_cli, tiny_model, make_adapter, problem_file):

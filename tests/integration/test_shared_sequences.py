@@ -164,4 +164,4 @@ def test_from_the_command_line(model, tiny_model, run_cli, problem_files, tmp_pa
     (finding,) = json.loads(run_cli("probe", tiny_model, "--problems", problems, "--limit", 2, "--json"))["findings"]
     assert finding["code"] == "few-probed-problems"
     assert "heads 2 problems. With 2, " in finding["evidence"]
-    assert "the smallest p is 0.5" in finding["evidence"]
+    assert "the smallest possible p is 0.5" in finding["evidence"]

@@ -145,7 +145,7 @@ def assert_tracked(folder, run, arms):
 
 
 def kdprobe(folder, *words):
-    """Runs the installed command in a folder; returns what it printed on stdout."""
+    """Runs the installed command in a folder; returns what it printed to stdout."""
     command = [sys.executable, "-m", "kdprobe", *words]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

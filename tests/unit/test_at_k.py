@@ -183,7 +183,7 @@ def test_problems_with_different_numbers_of_answers_count_the_same():
     assert compared.arms[0].accuracy == pytest.approx(4 / 6)
     assert [each.measure for each in compared.arms[0].at_k] == ["pass@2", "maj@2"]
     assert (compared.arms[0].samples, pair.samples) == (4, [4])
-    assert "Problems have 2 to 4 answers" in compared.arms[0].notes[-1]
+    assert "Problems have between 2 and 4 answers each" in compared.arms[0].notes[-1]
     alone = compare([arm("a", [[7, 7, 8], [7]]), arm("b", [[7], [8]])], {"robust": Robust()})
     assert (alone.arms[0].samples, alone.arms[0].at_k) == (3, [])
     assert "in mean accuracy over 1 and 3 samples" in alone.verdict[0]

@@ -71,8 +71,8 @@ VALUES = {Circuit("v", 5, 1): 3.0}
 @pytest.mark.parametrize("head", [3, 4, 5])
 def test_heads_that_share_the_changed_values_are_not_told_apart(head):
     assert said(student_of(VALUES), {(5, head): 2.0, (6, 1): 1.0}) == (
-        f"s: by first-order estimates, layer 5, head {head} comes first by its output (patching), and is one of heads "
-        "3, 4 and 5 of layer 5, which share a key-value head and come first by their own weights."
+        f"s: by first-order estimates, layer 5, head {head} comes first by its output (patching). It is one of heads "
+        "3, 4 and 5 of layer 5, which share a key-value head and together come first by their own weights."
     )
 
 
@@ -105,11 +105,11 @@ def test_what_acts_against_the_gain_does_not_come_first(sign):
     student = student_of(changes, gain=4.0 * sign)
     assert "layer 3, head 7 comes first both by" in said(student, {(1, 2): -8.0 * sign, (3, 7): 0.5 * sign})
     assert said(student, {(1, 2): -8.0 * sign}) == (
-        "s: by first-order estimates, no head's output alone does anything in the direction of the gain."
+        "s: by first-order estimates, no head's output alone shifts log p in the direction of the gain."
     )
     against = student_of({Circuit("q", 1, 2): -9.0 * sign}, gain=4.0 * sign)
     assert said(against, {(1, 2): sign}) == (
-        "s: by first-order estimates, no head's own weights alone do anything in the direction of the gain."
+        "s: by first-order estimates, no head's own weights alone shift log p in the direction of the gain."
     )
 
 

@@ -46,11 +46,11 @@ def arms(unprimed=20, teacher=20, untrained=20, tuned=20):
 def test_families_hold_the_planned_pairs_and_no_others():
     pairs = {(pair.family, pair.a, pair.b) for pair in compare(arms()).pairs}
     assert pairs == {
-        ("distilled against untrained", "unprimed", "untrained"),
-        ("distilled against untrained", "teacher", "untrained"),
-        ("distilled against fine-tuned", "unprimed", "fine-tuned"),
-        ("distilled against fine-tuned", "teacher", "fine-tuned"),
-        ("primed against unprimed", "teacher", "unprimed"),
+        ("distilled vs untrained", "unprimed", "untrained"),
+        ("distilled vs untrained", "teacher", "untrained"),
+        ("distilled vs fine-tuned", "unprimed", "fine-tuned"),
+        ("distilled vs fine-tuned", "teacher", "fine-tuned"),
+        ("primed vs unprimed", "teacher", "unprimed"),
     }
 
 
@@ -94,7 +94,7 @@ def test_what_arms_are_called_changes_no_verdict(seeds, names):
 
 def test_a_primed_arm_is_compared_with_every_unprimed_one_and_these_are_not_with_each_other():
     other = dataclasses.replace(arm("plain", 10, "plain"), unprimed=True)
-    primed = [pair for pair in compare([*arms(teacher=38), other]).pairs if pair.family == "primed against unprimed"]
+    primed = [pair for pair in compare([*arms(teacher=38), other]).pairs if pair.family == "primed vs unprimed"]
     assert [(pair.a, pair.b) for pair in primed] == [("teacher", "unprimed"), ("teacher", "plain")]
     assert max(pair.p_holm / pair.test.p for pair in primed) == pytest.approx(2)
     strategies = seeded(3, teacher=(38, 37, 38))
@@ -109,8 +109,8 @@ def test_a_primed_arm_is_compared_with_every_unprimed_one_and_these_are_not_with
 
 def test_holm_is_within_a_family():
     by = {(pair.family, pair.a): pair for pair in compare(arms(unprimed=29, teacher=30)).pairs}
-    alone = by["primed against unprimed", "teacher"]
-    family = [by["distilled against untrained", name] for name in ("teacher", "unprimed")]
+    alone = by["primed vs unprimed", "teacher"]
+    family = [by["distilled vs untrained", name] for name in ("teacher", "unprimed")]
     assert alone.p_holm == alone.test.p
     assert family[0].p_holm == pytest.approx(2 * family[0].test.p)
 
@@ -160,7 +160,7 @@ def seeded(seeds, teacher, unprimed=(20, 21, 19)):
 def test_three_seeds_speak_of_strategies():
     compared = compare(seeded(3, teacher=(38, 37, 38)))
     (pair,) = compared.strategies
-    assert (pair.family, pair.a, pair.b) == ("primed against unprimed", "teacher", "unprimed")
+    assert (pair.family, pair.a, pair.b) == ("primed vs unprimed", "teacher", "unprimed")
     assert (pair.test.seeds_a, pair.test.seeds_b, pair.test.n) == (3, 3, N)
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
@@ -192,11 +192,11 @@ def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
     untrained = arm("untrained", 2, distiller=None)
     compared = compare([untrained, *tuned, *seeded(3, teacher=(38, 37, 38))])
     assert [(pair.family, pair.a, pair.b) for pair in compared.strategies] == [
-        ("distilled against untrained", "unprimed", "untrained"),
-        ("distilled against untrained", "teacher", "untrained"),
-        ("distilled against fine-tuned", "unprimed", "fine-tuned"),
-        ("distilled against fine-tuned", "teacher", "fine-tuned"),
-        ("primed against unprimed", "teacher", "unprimed"),
+        ("distilled vs untrained", "unprimed", "untrained"),
+        ("distilled vs untrained", "teacher", "untrained"),
+        ("distilled vs fine-tuned", "unprimed", "fine-tuned"),
+        ("distilled vs fine-tuned", "teacher", "fine-tuned"),
+        ("primed vs unprimed", "teacher", "unprimed"),
     ]
 
 
@@ -224,7 +224,7 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
 
 def test_what_the_sample_could_have_shown_is_told():
     close = compare(arms(unprimed=20, teacher=24))
-    (pair,) = [pair for pair in close.pairs if pair.family == "primed against unprimed"]
+    (pair,) = [pair for pair in close.pairs if pair.family == "primed vs unprimed"]
     assert pair.detectable is None
     assert "'teacher' and 'unprimed' agree on 36 of 40 problems; 4 disagreements are too few" in " ".join(close.verdict)
     responses = [f"The answer is {7 if index >= 18 else 8}" for index in range(N)]

@@ -127,7 +127,7 @@ def test_a_planted_difference_is_found_and_named():
     changed[:, [site.by_construction for site in SITES]] = 1
     b = student("b", clean * 2, other * 2, changed)
     sentence = _change_sentence(Group("b", [b], a), seed=0)
-    assert "b against a: the share of the difference that a site carries has changed at" in sentence
+    assert "b compared with a: the share of the difference that a site carries has changed at" in sentence
     assert "patched sites (sign-flip test over 12 problems of these 3 templates, adjusted for all sites)" in sentence
     assert "most at layer 2, head 3 at all positions (+0.8" in sentence
     p = Group("b", [b], a).p("effect", seed=0)
@@ -155,8 +155,8 @@ def test_too_few_problems_are_said():
     random = np.random.default_rng(3)
     a, b = (student(name, *drawn(random, 5)) for name in "ab")
     assert _change_sentence(Group("b", [b], a), seed=0) == (
-        "b against a: both models tell 5 of 5 problems apart from the counterfactual. At least 6 are needed to tell "
-        "whether training changed where the difference is carried."
+        "b compared with a: both models tell 5 of 5 problems apart from the counterfactual. At least 6 are needed to "
+        "tell whether training changed where the difference is carried."
     )
     same = student("b", *drawn(np.random.default_rng(4), 8))
     assert "no difference in the share that is carried at any patched site" in _change_sentence(

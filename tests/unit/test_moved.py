@@ -81,7 +81,7 @@ def test_a_sentence_says_that_none_moved_and_what_moved_most():
     bar = Threshold(0.05, stated=True)
     (comparison,) = compared(measured(student={(1, 0): 0.01}))
     sentence = moved_sentence(comparison, bar, "nats")
-    assert "student against base: no head moved" in sentence
+    assert "student compared with base: no head moved" in sentence
     assert "The largest change is in layer 1, head 0 (+0.010 nats" in sentence
     (comparison,) = compared(measured(student={(1, 0): -0.3}))
     sentence = moved_sentence(comparison, bar, "nats")
@@ -93,7 +93,8 @@ def test_what_moved_means_is_said_once():
     (sentence,) = moved_definition(compared(students), Threshold(0.05, stated=True), "nats")
     assert sentence == (
         '"Moved" means that a head\'s entropy changed by at least 0.05 nats, the smallest effect of interest, and that '
-        "p is at most 0.05 in a test over problems (not over seeds). Such changes are observed differences, not causes."
+        "p is at most 0.05 in a test over problems (not over seeds). These are observed differences, not evidence of "
+        "cause."
     )
     assert moved_definition([], Threshold(0.05, stated=True), "nats") == []
 
@@ -154,7 +155,7 @@ def test_problems_on_which_the_metric_is_undefined_do_not_count():
         values["entropy"][:] = np.nan
     (comparison,) = compared(students)
     assert moved_sentence(comparison, Threshold(0.5, stated=True), "nats") == (
-        "student against base: entropy is not defined on any problem, so no head can be tested."
+        "student compared with base: entropy is not defined on any problem, so no head can be tested."
     )
 
 

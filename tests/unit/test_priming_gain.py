@@ -55,7 +55,7 @@ def planted(seeds=1, slope=1.0, templates=0):
 def test_a_planted_association_is_found(templates, slope, direction):
     found = statements(planted(slope=slope, templates=templates), "unprimed")
     assert f"Where priming raised the teacher's log p more, the student gained {direction}: " in found[1]
-    assert "This is an association, not a cause." in found[1]
+    assert "This is an association and does not show causation." in found[1]
     over = f"within each of {templates} templates" if templates else "over problems"
     assert f"Correlations are Spearman's {over}" in found[0]
 
@@ -73,7 +73,10 @@ def test_an_absent_association_is_never_interpreted():
         assert [sentence.split(" ")[0].strip(":") for sentence in found] == ["a@0", "b@0", "c"]
         claims += any("Where priming raised" in sentence for sentence in found)
         for sentence in found:
-            assert "Where priming raised" in sentence or "No association between the two is shown: " in sentence
+            assert (
+                "Where priming raised" in sentence
+                or "There is no significant association between the two: " in sentence
+            )
     # 5%, and three standard errors of a share of 400.
     assert claims / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
@@ -136,10 +139,10 @@ def test_strategies_are_only_drawn():
 
 def test_a_change_that_never_varies_has_no_correlation():
     found = statements(gains([0.0] * 20, np.random.default_rng(3).normal(size=(1, 20))), "unprimed")
-    assert "One of the changes is the same for all problems, so there is no correlation." in found[1]
+    assert "One of the two changes is the same for all problems, so there is no correlation." in found[1]
     values = np.random.default_rng(3).normal(size=20)
     found = statements(gains(np.arange(20) % 4.0, [values], templates=4), "unprimed")
-    assert "One of the changes never varies within a template, so there is no correlation." in found[1]
+    assert "One of the two changes never varies within a template, so there is no correlation." in found[1]
 
 
 def in_templates(names, predicted, realised):
@@ -162,7 +165,7 @@ def test_problems_alone_in_their_template_are_not_counted_in_the_correlation():
     assert (row["problems"], row["problems_alone"], row["templates"], row["over"]) == (12, 2, 3, "templates")
     read = statements(found, "unprimed")[0]
     assert read.startswith("For each of 14 test problems, ")
-    assert "within each of 3 templates, with intervals over templates. 2 problems are alone in their templates" in read
+    assert "within each of 3 templates, with intervals over templates. 2 problems are each the only one from" in read
 
 
 def test_one_template_with_several_problems_is_not_tested():
@@ -173,19 +176,27 @@ def test_one_template_with_several_problems_is_not_tested():
     assert row["missing"] == "few_templates"
     assert np.isnan([row["low"], row["high"], row["p_over_units"], row["p_adjusted"]]).all()
     read, stated = statements(found, "unprimed")
-    assert "within the only template with several problems. 2 problems are alone" in read
-    assert "Only one template has several problems, which is too few for an interval of the correlation" in stated
+    assert "within the only template with several problems. 2 problems are each the only one" in read
+    assert "Only one template has several problems, which is too few for an interval for the correlation" in stated
 
 
 @pytest.mark.parametrize(
     ("names", "predicted", "reason"),
     [
-        ([None] * 4, [1, 2, 3, 4], "4 problems are too few for an interval of the correlation (1.00); at least 6 are"),
-        ("aabbc", [1, 2, 1, 2, 0], "4 problems are too few for an interval of the correlation (1.00); at least 6 are"),
+        ([None] * 4, [1, 2, 3, 4], "4 problems are too few for an interval for the correlation (1.00); at least 6 are"),
+        ("aabbc", [1, 2, 1, 2, 0], "4 problems are too few for an interval for the correlation (1.00); at least 6 are"),
         ([None], [1], "1 problem is too few for a correlation; at least 6 are needed."),
-        ("aabbcc", [1, 2, 1, 1, 0, 0], "Without one of the templates, one of the changes never varies within a"),
+        (
+            "aabbcc",
+            [1, 2, 1, 1, 0, 0],
+            "If one template is left out, one of the two changes no longer varies within any",
+        ),
         ("aabbcc", [1, 2, 1, 2, 1, 2], "Leaving out any one template does not change the correlation (1.00)"),
-        ([None] * 7, [0, 0, 0, 0, 0, 0, 1], "Without one of the problems, one of the changes is the same for all"),
+        (
+            [None] * 7,
+            [0, 0, 0, 0, 0, 0, 1],
+            "If one problem is left out, one of the two changes is the same for all the others",
+        ),
     ],
 )
 def test_the_reason_for_a_missing_result_is_the_true_one(names, predicted, reason):

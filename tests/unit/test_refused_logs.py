@@ -20,7 +20,7 @@ from tool_logs import LOGS, changed, members, rezipped
             {"header.json": {"version": 9, "eval": {"task": "a", "model": "b"}}},
             "in format version 9; kdprobe reads version 2",
         ),
-        ({"header.json": {"version": 2, "eval": {"task": "a", "model": "b"}}}, "a log of inspect_ai without an answer"),
+        ({"header.json": {"version": 2, "eval": {"task": "a", "model": "b"}}}, "an inspect_ai log without an answer"),
         (
             {"header.json": {"eval": {"task": "a", "model": "b"}}, "samples/1_epoch_1.json": [7]},
             "a sample lacks its id, epoch, input or output",

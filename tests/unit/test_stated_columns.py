@@ -1,4 +1,4 @@
-"""A stated column applies to the files that have it; the others are read by the usual names, and the output says so."""
+"""A stated column applies to files that have it; others are read by the usual column names, and the output says so."""
 
 import pandas as pd
 import pytest
@@ -18,8 +18,8 @@ def test_a_stated_column_applies_where_it_is_and_the_output_says_where_it_is_not
     assert (mine.correct, mine.columns["response"], list(mine.notes)) == (1, "text", [])
     assert (theirs.correct, theirs.columns) == (2, {"response": "response", "gold": "answer", "id": None})
     assert theirs.notes == [
-        "There is no column 'text', so the responses were found by the usual names.",
-        "There is no column 'gold', so the gold answers were found by the usual names.",
+        "There is no column 'text', so the responses were found by the usual column names.",
+        "There is no column 'gold', so the gold answers were found by the usual column names.",
     ]
     scored = kdprobe.score({"mine": MINE}, {"theirs": THEIRS}, response_column="text")
     assert [score.correct for score in scored.details] == [1, 2]

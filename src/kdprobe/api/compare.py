@@ -144,7 +144,7 @@ class CompareResult(LeakTables, Result):
         yield Tabled("Tasks", self.task_scores, TASK_SCORES, TASK_KNOWN)
         yield Tabled("Retained or lost", self.task_changes, TASK_CHANGES)
         yield from self._leak_sections()
-        yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
+        yield Listed("Arms without answers", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
         yield Listed("Findings", [str(finding) for finding in self.findings])
         yield Listed("How the answers were read", reading_sentences({arm.name: arm for arm in self.comparison.arms}))
         yield Listed("Pairing", [self.comparison.pairing] if self.comparison.pairing else [])

@@ -22,7 +22,7 @@ Examples:
   kdprobe compare a/unprimed b/unprimed
   # compare all others with base.jsonl, and write a page
   kdprobe compare *.jsonl --baseline base --out c.html
-  # exit with status 1 if there are warnings, for CI
+  # for CI: exit with status 1 if there are warnings
   kdprobe compare a.jsonl b.jsonl --strict
   # check published numbers: arm, accuracy, correct, n
   kdprobe compare *.csv.gz --claims table.csv
@@ -49,7 +49,7 @@ Examples:
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.html",
-    help="Write a page to explore the comparison and all answers.",
+    help="Write a page for exploring the comparison and all answers.",
 )
 @options.strict_option
 @options.store_option
@@ -57,7 +57,7 @@ Examples:
 @options.quiet_option
 @options.json_option
 def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -> None:
-    """Compare files of answers, runs, or single arms of runs, problem by problem.
+    """Compare answer files, runs, or individual arms of runs, problem by problem.
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair of arms gets an
     exact McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs

@@ -45,7 +45,7 @@ Examples:
 )
 @options.tasks_options
 @options.sampling_options
-@click.option("--batch-size", help="Problems per batch; by default, chosen to fit memory and maximise throughput.")
+@click.option("--batch-size", help="Problems per batch; by default, chosen to fit in memory and maximise throughput.")
 @options.conversation_options
 @options.dtype_option
 @options.engine_option
@@ -62,11 +62,12 @@ Examples:
 @options.quiet_option
 @options.json_option
 def command(as_json: bool, model: str, **given: Any) -> None:
-    """Evaluate any model: from the Hub, a folder or a GGUF file, with adapters, or behind an API.
+    """Evaluate any model: from the Hub, a folder or a GGUF file (optionally with adapters), or behind an API.
 
     By default, the problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems
     to choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
-    command to resume. For models that run locally, log p(gold value) is also computed, from the gold solutions.
+    command to resume. For models that run locally, log p(gold value) is also computed, given the reasoning in the gold
+    solution.
     """
     from kdprobe.cli.show.evaluated import show_evaluated
 

@@ -14,7 +14,7 @@ from kdprobe.errors import UsageError
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @quiet_option
 def command(file: Path | None) -> None:
-    """Write a commented config as a starting point, to FILE or stdout.
+    """Write an annotated config as a starting point, to FILE or stdout.
 
     This is the config of the embedded experiment. An existing FILE is never overwritten.
     """

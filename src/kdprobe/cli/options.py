@@ -31,7 +31,7 @@ def calls(function: Callable[..., Any]) -> Callable[[click.Command], click.Comma
 
 def json_option(function: Any) -> Any:
     """`--json`, as every command has it."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")(function)
 
 
 def quiet_option(function: Any) -> Any:
@@ -42,7 +42,7 @@ def quiet_option(function: Any) -> Any:
         is_flag=True,
         expose_value=False,
         callback=_quiet,
-        help="Show no progress and no notes on stderr, only warnings and errors.",
+        help="Suppress progress and notes on stderr; show only warnings and errors.",
     )(function)
 
 
@@ -113,8 +113,7 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="An arm that every other arm is compared with, or a run whose arms are compared with those of the same "
-        "strategies in the other runs.",
+        help="The arm to compare all other arms with, or the run to compare the other runs with, strategy by strategy.",
     )(function)
 
 

@@ -20,8 +20,9 @@ Examples:
   kdprobe plugins broken-one          show why it was not loaded
   # write a package to start from (see its --help)
   kdprobe plugins new step-back --kind strategy
-  # exclude a plugin; exit with 1 if one cannot be used, for CI
+  # exclude a plugin
   KDPROBE_BLOCK=broken-one kdprobe plugins
+  # for CI: exit with status 1 if a plugin cannot be used
   KDPROBE_STRICT_PLUGINS=1 kdprobe plugins
 """
 
@@ -44,7 +45,7 @@ class _Plugins(click.Command):
 def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why any of them failed to load.
 
-    With NAME, show only that plugin, with its options, or the traceback of a broken one.
+    With NAME, show only that plugin: its options or, if it is broken, the traceback.
     """
     from kdprobe.cli.show.plugins import plugin_data, show_plugin, show_plugins
     from kdprobe.cli.show.tables import print_json

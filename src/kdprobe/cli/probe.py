@@ -35,7 +35,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("model", required=False, shell_complete=models)
 @adapters_option
-@click.option("--against", metavar="NAME|OTHER", help="Compare with this adapter or other model instead of with MODEL.")
+@click.option("--against", metavar="NAME|OTHER", help="Compare with this adapter, or another model, instead of MODEL.")
 @problems_option
 @conversation_options
 @click.option(

@@ -34,7 +34,8 @@ PAGE_OF_SEVERAL = "compared.html"
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.html",
-    help=f"Where to write the page of several runs; by default, {PAGE_OF_SEVERAL} in the first run's folder.",
+    help="Where to write the page that compares several runs; by default, "
+    f"{PAGE_OF_SEVERAL} in the first run's folder.",
 )
 @strict_option
 @store_option
@@ -44,7 +45,7 @@ PAGE_OF_SEVERAL = "compared.html"
 def command(
     as_json: bool, strict: bool, runs: tuple[str, ...], baseline: str | None, out: Path | None, **given: Any
 ) -> None:
-    """Rewrite a run's page and show its tables; or compare several runs on one page.
+    """Regenerate a run's report page and show its tables, or compare several runs on one page.
 
     A unique prefix of a run's name is enough. Without RUN, the newest run is used. With several runs, each arm is
     compared with the arm of the same strategy in the first run, or with the run or arm that --baseline names.

@@ -30,7 +30,7 @@ from kdprobe.cli.options import (
 @quiet_option
 @json_option
 def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
-    """Run an experiment, or resume it. Without CONFIG, the embedded experiment is run, offline, on a CPU.
+    """Run an experiment, or resume it. Without CONFIG, run the embedded experiment offline on a CPU.
 
     Finished stages are kept in the store and never run twice. After an interruption or a change to the config, rerun
     the same command.

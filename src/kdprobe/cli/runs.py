@@ -15,7 +15,7 @@ from kdprobe.errors import KdprobeError
 @store_option
 @json_option
 def command(store: str, as_json: bool) -> None:
-    """List finished runs, newest first: when they finished, problems, seeds, and the accuracy of each arm."""
+    """List finished runs, newest first, with finish times, numbers of problems, seeds, and each arm's accuracy."""
     from kdprobe.cli.show.run import show_runs
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.results import load_results

@@ -10,11 +10,11 @@ from kdprobe.comparison.answers import Outputs
 
 NO_ANSWERS = Outputs(file="", responses=[], gold=[])
 ALL_PAIRS = "all pairs"
-AGAINST = "against "
+AGAINST = "compared with "
 """What the family of a stated baseline begins with; its name follows."""
-AGAINST_UNTRAINED = "distilled against untrained"
-AGAINST_FINE_TUNED = "distilled against fine-tuned"
-PRIMED = "primed against unprimed"
+AGAINST_UNTRAINED = "distilled vs untrained"
+AGAINST_FINE_TUNED = "distilled vs fine-tuned"
+PRIMED = "primed vs unprimed"
 PLANNED = frozenset({AGAINST_UNTRAINED, AGAINST_FINE_TUNED, PRIMED})
 """The families that experiments plan."""
 

@@ -50,7 +50,7 @@ class Pair:
         family: The family of tests that the pair belongs to.
         a: The first arm.
         b: The second arm.
-        test: The test of a against b.
+        test: The test of a compared with b.
         p_holm: The p-value, adjusted within the family.
         detectable: The smallest true difference that this test would detect with 80% power, at a level of 5% for the
             whole family (Bonferroni), with the same number of disagreements (with several samples, with differences

@@ -25,7 +25,7 @@ class StrategyPair:
         family: The family of tests that the pair belongs to.
         a: The first strategy.
         b: The second strategy, or a control.
-        test: The test of a against b.
+        test: The test of a compared with b.
         clustered: The same test over groups of problems, or `None` if there are no groups.
         p_holm: The p-value, adjusted within the family.
         samples: The numbers of answers per problem of all students, from the smallest to the largest.
@@ -48,7 +48,7 @@ class StrategyPair:
 def strategy_pairs(
     arms: Sequence[Arm], right: Right, pairing: Pairing, samples: Mapping[str, int]
 ) -> list[StrategyPair]:
-    """Tests primed strategies against unprimed ones, and all against the controls, given three seeds or more of each.
+    """Compares primed strategies with unprimed ones, and all with the controls, given three seeds or more of each.
 
     The untrained student does not depend on a seed, so a single one is enough.
 

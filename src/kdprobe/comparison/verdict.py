@@ -95,7 +95,7 @@ def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
 
 def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
-    difference = _points_text(test.difference)
+    difference = _points_text(test.difference, pair.samples)
     measured = (
         f"95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"{test.seeds_a} and {test.seeds_b} seeds, {test.n} problems"
@@ -108,11 +108,11 @@ def _strategy_sentence(pair: StrategyPair) -> str:
     if pair.significant:
         return (
             f"The strategies {pair.a!r} and {pair.b!r} differ: students trained with {pair.a!r} score {difference} "
-            f"students trained with {pair.b!r}{in_mean(pair.samples)} ({measured})."
+            f"students trained with {pair.b!r} ({measured})."
         )
     return (
         f"The strategies {pair.a!r} and {pair.b!r} do not differ significantly: students trained with {pair.a!r} score "
-        f"{difference} students trained with {pair.b!r}{in_mean(pair.samples)} ({measured})."
+        f"{difference} students trained with {pair.b!r} ({measured})."
     )
 
 
@@ -171,9 +171,9 @@ def _sentence(pair: Pair) -> str:
     else:
         counts = f"{problems} solved only by {pair.a!r}, {test.only_b} only by {pair.b!r}"
     sentence = (
-        f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} scores {_points_text(test.difference)} {pair.b!r}"
-        f"{in_mean(pair.samples)} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{counts}; Holm-adjusted p = {p_text(pair.p_holm)})."
+        f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} scores "
+        f"{_points_text(test.difference, pair.samples)} {pair.b!r} (95% interval {test.interval.low * 100:+.1f} to "
+        f"{test.interval.high * 100:+.1f}; {counts}; Holm-adjusted p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence
@@ -182,8 +182,9 @@ def _sentence(pair: Pair) -> str:
     return f"{sentence} The difference in log p(gold value) is {pair.log_p_difference:+.2f} nats ({interval})."
 
 
-def _points_text(difference: float) -> str:
+def _points_text(difference: float, samples: Sequence[int]) -> str:
     """A difference in accuracy, to stand between `scores` and the name of the other one."""
     if abs(difference) < _ROUNDING:
-        return "the same as"
-    return f"{abs(difference) * 100:.1f} points {'higher' if difference > 0 else 'lower'} than"
+        return f"the same{in_mean(samples)} as"
+    higher = "higher" if difference > 0 else "lower"
+    return f"{abs(difference) * 100:.1f} points {higher}{in_mean(samples)} than"

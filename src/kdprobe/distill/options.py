@@ -75,7 +75,7 @@ class TrainingOptions(BaseModel):
         default=[], exclude=True, description="Trackers that receive every optimiser step as it happens."
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="Decoupled from the gradient for adamw, part of it for sgd."
+        default=0.0, ge=0, description="Weight decay: decoupled from the gradient for adamw, added to it for sgd."
     )
     max_grad_norm: float = Field(
         default=1.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
@@ -147,7 +147,7 @@ class PublishedOptions(TrainingOptions):
         description="How the rate falls; `cosine-per-epoch` rises again in the second epoch.",
     )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps used for warm-up.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, as part of the gradient.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, added to the gradient.")
     max_grad_norm: float = Field(
         default=0.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
     )

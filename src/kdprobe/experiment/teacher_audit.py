@@ -38,7 +38,10 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
         findings.append(Finding("dropped-thinking", evidence, action))
     unclosed = {strategy: summary.get("unclosed_thinking", 0.0) for strategy, summary in measured.items()}
     if shares := _over(unclosed, _SHARE):
-        action = "Raise transfer.max_new_tokens: these contain only thinking, and students would learn to do the same."
+        action = (
+            "Raise transfer.max_new_tokens: these answers contain only thinking, and students would learn to produce "
+            "only that."
+        )
         findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
     # Those with unending thinking are also cut off, and have been reported already.
     cut = {strategy: summary["cut_off"] for strategy, summary in measured.items() if unclosed[strategy] <= _SHARE}

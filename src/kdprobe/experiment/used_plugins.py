@@ -22,8 +22,8 @@ def cautions(experiment: Experiment, host: Host, teacher: Teacher | None) -> Ite
         spec = host.get("strategies", strategy.name).spec
         if isinstance(spec, StrategySpec) and spec.student_sees_gold:
             yield (
-                f"The strategy {strategy.display_name!r} shows students the gold answer in training but not in the "
-                "test, so they may learn nothing but to copy it."
+                f"The strategy {strategy.display_name!r} shows students the gold answer in training but not in "
+                "testing, so they may learn only to copy it."
             )
 
 

@@ -167,8 +167,9 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
         available = " and ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
             f"The analysis {name!r} needs {' and '.join(missing)}; the context has {available}.",
-            "Scores and teaching come from an experiment, students from a model, patterns from files or students, and "
-            "counterfactuals from a problem source that offers them, such as gsm-symbolic.",
+            "Scores and teaching (what the teacher read and wrote) come from an experiment, students from a model, "
+            "patterns from files or students, and counterfactuals from a problem source that offers them, such as "
+            "gsm-symbolic.",
         )
     result = analysis.run(context)
     if context.dtype == "float32" or not analysis.needs & {"patterns", "problems"}:

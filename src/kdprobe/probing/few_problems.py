@@ -35,7 +35,7 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
         "With one problem there are no intervals and no tests"
         if fewest == 1
         else f"With {fewest}, intervals are wide and rest on the assumption that values are normally distributed over "
-        f"problems. No head can count as moved: the smallest p is {least:.2g}"
+        f"problems. No head can count as moved: the smallest possible p is {least:.2g}"
     )
     return [
         Finding(

@@ -51,9 +51,9 @@ class Selection:
                 "they are not compared with random sets."
             )
         return (
-            f"The problems are divided into {count} folds. Heads are named if they come first on the other problems of "
-            "every fold; the top heads that are replaced together in a fold are selected on the folds before it, so "
-            "that no problem selects the heads that it tests, and the first fold only selects."
+            f"The problems are divided into {count} folds. Individual heads are named only if they are among the top "
+            "heads whichever fold is left out. Heads that are replaced together on a fold are selected on the earlier "
+            "folds, so no problem tests heads that it helped to select; the first fold is used only for selection."
         )
 
     def leading(self, heads: Sequence[Head], effects: Array, count: int, chosen: Collection[Head] = ()) -> list[int]:

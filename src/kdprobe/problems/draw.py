@@ -37,8 +37,8 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
     if twins := _shared(drawn.test, drawn.transfer):
         raise KdprobeError(
             f"Test problem {twins[0].id} is also transfer problem {twins[1].id}.",
-            "Draw the test and transfer problems from different files or splits; a test on training problems "
-            "shows nothing.",
+            "Draw the test and transfer problems from different files or splits; testing on training "
+            "problems shows nothing.",
         )
     return drawn
 
@@ -71,7 +71,7 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
     if twins := _shared(validation, drawn.test):
         raise KdprobeError(
             f"Validation problem {twins[0].id} is also test problem {twins[1].id}.",
-            "Remove one of them; a test on problems used to choose options is biased.",
+            "Remove one of them; testing on problems that were used to choose options is biased.",
         )
     return validation
 

@@ -42,7 +42,7 @@ def kdprobe_extractors() -> Iterator[ExtractorSpec]:
     """`robust`, `published`, `strict` and `flexible`."""
     yield ExtractorSpec(
         name="robust",
-        summary='Boxed, ####, "answer is", else the last number; exact values',
+        summary='Boxed, ####, "answer is" or, failing that, the last number; exact values',
         build=lambda _: extractors.Robust(),
     )
     yield ExtractorSpec(

@@ -54,7 +54,7 @@ def done_tasks(store: Store, stages: Mapping[str, Mapping[str, Stage]], copies: 
 
 
 def task_results(files: Files, base: str | None) -> TaskResults:
-    """Scores of all models on all tasks, and their changes against one of them.
+    """Scores of all models on all tasks, and their changes compared with one of them.
 
     Args:
         files: The files with the documents.

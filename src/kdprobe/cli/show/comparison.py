@@ -28,7 +28,7 @@ def show_comparison(comparison: Comparison) -> None:
     sentence_list("Pairing", [comparison.pairing] if comparison.pairing else [])
     show_absent(comparison.absent)
     show_findings(comparison.findings)
-    sentence_list("Which solves more?", comparison.verdict)
+    sentence_list("Which one solves more problems?", comparison.verdict)
 
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:
@@ -159,7 +159,7 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
         steps, log_p = pair.arithmetic, pair.log_p_interval
         table.add_row(
             plain(f"{a} - {b}"),
-            f"{steps.difference * 100:+.1f}, {points(steps.interval, '+.1f')}" if steps.known else "unknown",
+            f"{steps.difference * 100:+.1f}, {points(steps.interval, '+.1f')}" if steps.known else "n/a",
             *([f"{pair.log_p_difference:+.2f}, {nats(log_p, '+.2f')}"] if log_p else []),
         )
     return table

@@ -28,7 +28,7 @@ def show_plan(result: PlanResult, free: int | None) -> None:
     sentence_list("Warnings", [str(finding) for finding in result.findings])
     stages, missing = result.stage_rows, [stage for stage in result.stage_rows if stage["status"] != "done"]
     judged = result.outlook.known > 0
-    table = new_table(f"Run {result.run}", "stage", "of", "status", *(["time", "disk"] if judged else []))
+    table = new_table(f"Run {result.run}", "stage", "name", "status", *(["time", "disk"] if judged else []))
     for stage in stages:
         seconds = stage["estimated_seconds"]
         takes = ["unknown"] * 2 if seconds is None else [duration(seconds), size(stage["estimated_bytes"])]
@@ -61,7 +61,7 @@ def _show_outlook(outlook: Outlook, free: int | None) -> None:
     least = "at least" if outlook.unknown else "about"
     unknown = f" {counted(outlook.unknown, 'stage')} cannot be estimated." if outlook.unknown else ""
     takes = f"Time: {least} {duration(outlook.seconds)}. Disk: {least} {size(round(outlook.size))}.{unknown}"
-    how = f"Estimated from {like}, in proportion to the number of problems; adapters are taken to be of equal size."
+    how = f"Estimated from {like}, in proportion to the number of problems; adapters are assumed to be the same size."
     out().print(f"\n{takes} {how}")
     if free is not None and outlook.size > free:
         out().print(f"Only {size(free)} of disk space is free, which is not enough.", style="bold")

@@ -28,7 +28,8 @@ def show_results(results: Results, comparison: Comparison) -> None:
     show_absent(comparison.absent)
     show_findings(comparison.findings)
     taught = any(arm.strategy for arm in comparison.arms)
-    sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
+    question = "Did priming make a better student?" if taught else "Which student solves more problems?"
+    sentence_list(question, comparison.verdict)
 
 
 def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:

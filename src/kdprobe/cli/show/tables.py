@@ -129,5 +129,5 @@ def share(value: float | None, form: str = ".1%") -> str:
 
 
 def print_json(data: Any) -> None:
-    """Prints data on stdout; NaN and infinities become null."""
+    """Prints data to stdout; NaN and infinities become null."""
     click.echo(json_text(data))

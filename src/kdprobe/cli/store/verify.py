@@ -21,7 +21,7 @@ from kdprobe.words import counted
 def verify(repair: bool, store: str, as_json: bool) -> None:
     """Check every stored file and report damage.
 
-    Exits with 1 if damage remains; damage that --repair set aside does not count.
+    Exits with status 1 if damage remains; damage that --repair set aside does not count.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.integrity.verify import entries

@@ -13,7 +13,7 @@ from kdprobe.words import counted
 
 CODES: dict[Kind, tuple[str, str]] = {
     "hedging": ("leaked-hedging", "hedge"),
-    "self-correction": ("leaked-self-correction", "correct themselves or announce a check"),
+    "self-correction": ("leaked-self-correction", "correct themselves or say that they will check"),
     "hint": ("leaked-hint", "talk about an answer or instructions that the student never saw"),
     "quote": ("leaked-priming", "quote the priming, which the student never saw"),
 }

@@ -1,4 +1,4 @@
-"""The result of the leak audit: rates of each kind of trace, tests against unprimed students, and lengths."""
+"""The result of the leak audit: rates of each kind of trace, comparisons with unprimed students, and lengths."""
 
 from __future__ import annotations
 

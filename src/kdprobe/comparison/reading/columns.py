@@ -58,7 +58,7 @@ class Columns:
         response: The column with the text the model wrote.
         gold: The column with the gold value, or with an answer that ends in it.
         id: The column that identifies a problem.
-        optional: Whether a file without one of these columns is read by the usual names instead, with a note.
+        optional: Whether a file without one of these columns is read by the usual column names instead, with a note.
     """
 
     response: str | None = None
@@ -118,7 +118,7 @@ def stated_columns(table: Table, columns: Columns) -> Columns:
             raise UsageError(
                 f"{table.file} has no column {name!r}; its columns are {_listed(table)}.", f"Check --{role}-column."
             )
-        table.notes.append(f"There is no column {name!r}, so the {ROLES[role]} were found by the usual names.")
+        table.notes.append(f"There is no column {name!r}, so the {ROLES[role]} were found by the usual column names.")
     detected: dict[str, Any] = dict.fromkeys(lacking)
     return replace(columns, **detected)
 

@@ -132,8 +132,8 @@ def repeat_notes(grouped: ByProblem, problems: Sequence[str] | None) -> list[str
         return [f"The {answers} answers belong to 1 problem, which is too few for an interval."]
     counts = grouped.answers
     uneven = (
-        f" Problems have {counts.min()} to {counts.max()} answers: the accuracy gives every answer the same weight; "
-        "differences between arms give every problem the same weight."
+        f" Problems have between {counts.min()} and {counts.max()} answers each: the accuracy gives every answer the "
+        "same weight; differences between arms give every problem the same weight."
         if counts.min() < counts.max()
         else ""
     )

@@ -97,7 +97,7 @@ class TransformersStudent:
                 sequences = self._whole(ids, mask, decoding)
         except torch.OutOfMemoryError as error:
             raise KdprobeError(
-                f"{len(prompts)} answers in one batch do not fit into the memory of {self._loaded.device}.",
+                f"{len(prompts)} answers in one batch do not fit in the memory of {self._loaded.device}.",
                 "Lower the batch size; finished answers are saved.",
             ) from error
         rows = [row[width:].tolist() for row in sequences]

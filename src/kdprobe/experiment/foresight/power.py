@@ -43,7 +43,7 @@ class Power:
     Attributes:
         problems: Number of test problems.
         seeds: Number of students of each strategy.
-        family: The family of comparisons that this is about: primed against unprimed, else the largest one.
+        family: The family of comparisons that this is about: primed vs unprimed or, failing that, the largest one.
         comparisons: Number of pairs of students in it.
         detectable: The smallest differences for each assumed share.
         needed: Number of problems needed to detect 10 points between two students at the typical share.

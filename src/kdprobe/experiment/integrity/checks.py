@@ -24,7 +24,7 @@ class DamagedStageError(KdprobeError):
         self.faults = faults
         super().__init__(
             f"The {folder.parent.name} stage {folder.name} is damaged: {', '.join(faults)}.",
-            "Run the experiment again: the damaged stage is moved aside and rerun.",
+            "Run the experiment again: the damaged stage will be moved aside and rerun.",
         )
 
 

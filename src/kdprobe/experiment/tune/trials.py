@@ -123,7 +123,7 @@ class Tuned:
         best = f"The best of {counted(len(self.trials), 'trial')}"
         return [
             *sentences,
-            f"{best} was chosen on these same problems, so its results are optimistic.",
+            f"{best} was chosen on these same problems, so its results are biased upwards.",
             "No interval here accounts for that choice, or for the single seed all trials were trained with.",
             "The test problems were not used. Evaluate the best options on them with `kdprobe run`.",
         ]

@@ -117,5 +117,6 @@ def _sentence(
     return (
         f"{lead} in {counted(len(associated), 'head')}, {metric} is associated with correctness (false discovery rate "
         f"{SIGNIFICANT:g}), most strongly in {listed}. The first number in parentheses is the probability that the "
-        "metric is higher for a correct answer; this is an association within problems of similar length, not a cause."
+        "metric is higher for a correct answer; this is an association within problems of similar length and does not "
+        "show causation."
     )

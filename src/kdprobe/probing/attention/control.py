@@ -174,7 +174,8 @@ def controls(
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "A random update as large as the trained one would move heads too; set the option `control` to count them."
+            "How many heads random updates of the same size would move was not measured; set the option `control` to "
+            "count them."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]

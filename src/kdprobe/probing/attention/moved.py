@@ -142,7 +142,7 @@ def moved_definition(comparisons: Sequence[Comparison], threshold: Threshold, un
     """What counts as moved, in a sentence; none without a comparison."""
     return [
         f'"Moved" means that a head\'s {comparison.metric} changed by {threshold.sentence(unit)}'
-        f"{_tested(comparison.problems)}. Such changes are observed differences, not causes."
+        f"{_tested(comparison.problems)}. These are observed differences, not evidence of cause."
         for comparison in comparisons[:1]
     ]
 
@@ -158,7 +158,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
         return f"{head_label(*head)} ({value[head]:+.3f}{spaced_unit}{interval})"
 
-    pair = f"{comparison.arm} against {comparison.against}"
+    pair = f"{comparison.arm} compared with {comparison.against}"
     if not comparison.problems:
         return f"{pair}: {comparison.metric} is not defined on any problem, so no head can be tested."
     if not heads:

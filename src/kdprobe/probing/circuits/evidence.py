@@ -79,15 +79,15 @@ def evidence_sentence(rows: pd.DataFrame, measured: MeasuredStudent) -> str | No
     leading = _leading(rows, measured)
     for what, found in (("output", towards[by_output] > 0), ("own weights", leading)):
         if not found:
-            verb = "does" if what == "output" else "do"
-            return f"{start} no head's {what} alone {verb} anything in the direction of the gain."
+            verb = "shifts" if what == "output" else "shift"
+            return f"{start} no head's {what} alone {verb} log p in the direction of the gain."
     heads = list(zip(rows["layer"].tolist(), rows["head"].tolist(), strict=True))
     first = f"{start} {head_label(*heads[by_output])} comes first"
     several = _together([heads[index] for index in leading])
     if leading == [by_output]:
         return f"{first} both by its output (patching) and by its own weights."
     if by_output in leading:
-        return f"{first} by its output (patching), and is one of {several} and come first by their own weights."
+        return f"{first} by its output (patching). It is one of {several} and together come first by their own weights."
     own = f"{several}, by their own weights" if len(leading) > 1 else f"{several} by its own weights"
     return (
         f"{first} by its output (patching), but {own}. A head's output also changes if it only reads what others "

@@ -127,7 +127,7 @@ class _Family:
             return f"{start} {most}{too_few if is_tested else ''}."
         significant = [index for index in order if self.p[index] < SIGNIFICANT]
         if not significant:
-            return f"{start} none is shown to shift {shift}."
+            return f"{start} none significantly shifts {shift}."
         verb, most = ("shifts", ":") if len(significant) == 1 else ("shift", ", most of all")
         return (
             f"{start} {len(significant)} of {len(chosen)} significantly {verb} {shift} (sign-flip test over problems, "

@@ -110,8 +110,8 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
         raise KdprobeError(
             f"Only {len(problems)} of {counted(len(context.problems), 'problem')} have a counterfactual whose tokens "
             f"align, and at least {needed} are needed.",
-            "Read more problems, or use a source whose counterfactuals have numbers with as many tokens as the "
-            "problem's.",
+            "Read more problems, or use a source whose numbers take the same number of tokens in the counterfactual as "
+            "in the problem.",
         )
     for texts in (problems, others):
         # Refuses students that do not read exactly these tokens.

@@ -79,8 +79,8 @@ def patched_effects(reading: ContrastReader, pair: ContrastPair, sites: Sequence
     for column in whole[:1] + whole[-1:]:
         if not abs(changes[column] - (other_score - score)) <= TOLERANCE:
             raise KdprobeError(
-                "In this architecture, later layers read more than the residual stream: with that of the "
-                f"counterfactual, log p is off by {changes[column] - (other_score - score):.2g}.",
+                "In this architecture, later layers read more than the residual stream: after patching in the "
+                f"counterfactual's residual stream, log p is off by {changes[column] - (other_score - score):.2g}.",
                 "Remove the analysis: effects would be wrong.",
             )
     return Effects(score, other_score, changes)

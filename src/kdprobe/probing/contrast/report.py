@@ -40,8 +40,8 @@ def statements(
         *(sentence for group in groups for sentence in _group_sentences(group)),
         *(_change_sentence(group, seed) for group in shown(students, untrained)),
         *(
-            f"{student.student} against {untrained.student}: they have different layers or heads, so these cannot be "
-            "compared."
+            f"{student.student} compared with {untrained.student}: the patched layers or heads differ, so the two "
+            "cannot be compared."
             for student in students
             if student.sites != untrained.sites
         ),
@@ -84,8 +84,8 @@ def _pairs_sentence(found: Pairs) -> str:
         else ""
     )
     return (
-        f"{counted(len(found.pairs), 'pair')} of a problem and a counterfactual with as many tokens. On average, "
-        f"{sum(differing.values()):.1f} tokens differ: {listed}.{left_out}"
+        f"{counted(len(found.pairs), 'pair was', 'pairs were')} read: a problem and a counterfactual with the same "
+        f"number of tokens. On average, {sum(differing.values()):.1f} tokens differ: {listed}.{left_out}"
     )
 
 
@@ -94,10 +94,13 @@ def _layers_sentences(untrained: ContrastedStudent, total: int) -> Iterator[str]
     if len(layers) < total:
         yield (
             f"{len(layers)} of {total} layers were patched: {', '.join(map(str, layers))}. Nothing is known about the "
-            "others; `layers` patches more."
+            "others; raise the option `layers` to patch more."
         )
     if not any(site.kind == "mlp" for site in untrained.sites):
-        yield "MLPs were not patched: those of this architecture are not found, or also write the residual stream."
+        yield (
+            "MLPs were not patched: kdprobe cannot find them in this architecture, or their output already includes "
+            "the residual stream (as in BLOOM)."
+        )
 
 
 def _group_sentences(group: Group) -> Iterator[str]:
@@ -108,10 +111,11 @@ def _group_sentences(group: Group) -> Iterator[str]:
     averaged = ", averaged over seeds" if group.combined else ""
     seeds = " with every seed" if group.combined else ""
     shares = (
-        f"Shares are means over the {counted(used, 'problem')} on which it does both{seeds}; effects in nats are means "
-        "over all."
+        f"Shares are means over the {counted(used, 'problem')} on which it prefers the right answer in both "
+        f"runs{seeds}; effects in nats are means over all problems."
         if used
-        else f"It does both{seeds} on none of them, so there are only effects in nats, and no shares."
+        else f"On none of the problems does it prefer the right answer in both runs{seeds}, so effects are given only "
+        "in nats, not as shares."
     )
     yield (
         f"{name} prefers the clean answer in {_number(clean_runs)} of {pairs:,} clean runs and the counterfactual "
@@ -145,8 +149,8 @@ def _group_sentences(group: Group) -> Iterator[str]:
 def _change_sentence(group: Group, seed: int) -> str:
     against = group.against
     if against is None:
-        raise ValueError("A change is against a student.")
-    both = f"{_named(group)} against {against.student}"
+        raise ValueError("A change is relative to a student.")
+    both = f"{_named(group)} compared with {against.student}"
     used = int(group.used("effect").sum())
     rows = list(change_rows(group, "effect", seed))
     if used < FEWEST_PROBLEMS:
@@ -166,7 +170,7 @@ def _change_sentence(group: Group, seed: int) -> str:
     if not differing:
         largest = max(rows, key=lambda row: abs(row["value"]))
         return (
-            f"{both}: no change in where the difference is carried is shown at any of {len(rows)} patched sites "
+            f"{both}: no significant change in where the difference is carried at any of {len(rows)} patched sites "
             f"({tested}, adjusted for all sites). The largest is at {_site_of(largest).label}: "
             f"{_value(largest, '+.2f')}."
         )

@@ -16,7 +16,7 @@ from kdprobe.words import counted
 
 NAMED = 3
 """Heads named in a sentence."""
-DIVERGENCE = "divergence of attention"
+DIVERGENCE = "attention divergence"
 Controls = Mapping[str, Mapping[str, Control]]
 """Each student's sets (`top`, and for trained students `moved`) and their comparison with random sets."""
 
@@ -56,8 +56,8 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
     return (
         f"The effects of {top}, and of {changed}, are computed exactly. A head's "
-        f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's. A ranking by the "
-        "change in entropy may put other heads first."
+        f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's. Ranking heads "
+        "by their change in entropy may give a different order."
     )
 
 
@@ -104,10 +104,8 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     leading = sweep.selection.leading(sweep.heads, -sweep.exact[..., 0], NAMED, moved)
     lowest = [index for index in leading if below[index]]
     if not lowest:
-        those = "that come first with every fold left out is significantly below 0"
-        none = (
-            f"none of the effects {those}" if leading else f"none is among the first {NAMED} with every fold left out"
-        )
+        top = f"among the top {NAMED} whichever fold is left out"
+        none = f"none of the effects {top} is significantly below 0" if leading else f"no head is {top}"
         return (
             f"which of the {len(sweep.heads)} heads whose effects were computed exactly lower log p most depends on "
             f"the problems: {none}."

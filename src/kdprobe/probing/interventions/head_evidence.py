@@ -56,7 +56,7 @@ class HeadChanges:
     """How far training moved the heads of students, insofar as their architectures allow it to be measured.
 
     Attributes:
-        patterns: Each student's divergence of attention from the first student's, `[layer, head]`, in nats.
+        patterns: Each student's attention divergence from the first student's, `[layer, head]`, in nats.
         circuits: Each student's rows of the analysis `geometry`.
         sinks: Each student's share of attention that goes to learned sinks, which `patterns` leaves out.
         missing: What is missing, and why.
@@ -215,6 +215,6 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
         listed = f"{', '.join(others)} and {last}" if others else last
         sentences.append(
             f"{student}: across heads, the size of the ablation effect has a Spearman correlation of {listed}. This is "
-            "an association, not a cause."
+            "an association and does not show causation."
         )
     return sentences

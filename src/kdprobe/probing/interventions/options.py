@@ -29,7 +29,8 @@ class InterventionOptions(AttributionOptions):
     folds: int = Field(
         default=5,
         ge=2,
-        description="Number of folds of the problems, so that heads are selected and measured on different ones.",
+        description="Number of folds of the problems, so that heads are selected on some problems and measured on "
+        "others.",
     )
     random_sets: int = Field(
         default=19,

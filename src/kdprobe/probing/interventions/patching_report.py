@@ -141,9 +141,9 @@ def _sentence(pair: Patched, seed: int) -> str:
     none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
     if (towards.mean(axis=0) > 0).any():
         none = "which heads shift log p most in the direction of the gain depends on the problems: " + (
-            "none that comes first with every fold left out does so"
+            f"no head that is among the top {NAMED} whichever fold is left out does so"
             if leading
-            else f"none is among the first {NAMED} with every fold left out"
+            else f"no head is among the top {NAMED} whichever fold is left out"
         )
     return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 

@@ -106,7 +106,7 @@ def _renumbered(files: Sequence[PatternFile]) -> list[Finding]:
         Finding(
             "renumbered-heads",
             f"Layers and heads are counted from 0 here, but the numbers in some files start higher ({listed}).",
-            "To get the numbers used in a file, add that of its first layer or head to those in tables and figures; "
-            "or save all layers and heads, numbered from 0.",
+            "To get a file's own numbering, add the number of its first layer or head to the numbers in tables and "
+            "figures; or save all layers and heads, numbered from 0.",
         )
     ]

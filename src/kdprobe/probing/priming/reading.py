@@ -45,9 +45,7 @@ def teacher_reading(teaching: Teaching) -> Iterator[Reading]:
             last hidden states.
     """
     if not teaching.primings:
-        raise KdprobeError(
-            "The distiller of this experiment learns from no answers of a teacher, so nothing is primed."
-        )
+        raise KdprobeError("This experiment's distiller does not learn from a teacher's answers, so nothing is primed.")
     if not isinstance(teaching.teacher, LocalTeacher):
         raise UsageError(
             "The teacher runs elsewhere and gives only its most likely tokens, from which the KL divergence cannot be "

@@ -32,8 +32,8 @@ def statements(maps: Sequence[PrimingMap], teaching: Teaching, options: PrimingM
     origin = {"own": "its answers to the training problems", "gold": "the gold solutions of the training problems"}
     text = origin.get(teaching.texts, f"the texts of {teaching.texts}")
     read = (
-        f"The teacher read {text}, after each strategy's prompt (primed) and after the bare question, as the same "
-        "tokens. KL(primed || bare) is in nats per token; 0 means that priming changes nothing."
+        f"The teacher read {text}, after each strategy's prompt (primed) and after the bare question, tokenised "
+        "identically in both cases. KL(primed || bare) is in nats per token; 0 means that priming changes nothing."
     )
     return [
         read,
@@ -62,8 +62,9 @@ def _sentence(mapped: PrimingMap, options: PrimingMapOptions, tokenizer: Any) ->
         share += f" ({_percent(row['top_share_low'])} to {_percent(row['top_share_high'])})"
     return (
         f"{mapped.strategy}: KL is {_value(row)} over {read}. {_outcome(row, options.smallest_effect)} "
-        f"{share} of it is in a tenth of the tokens, {_percent(first['share'] if first else 0)} in the first token of "
-        f"each response, and {_percent(largest['share'])} in {PHRASES[largest['cell']]}. "
+        f"{share} of it is in the 10% of tokens with the largest KL, "
+        f"{_percent(first['share'] if first else 0)} in the first token of each response, and "
+        f"{_percent(largest['share'])} in {PHRASES[largest['cell']]}. "
         f"{_unchanged(row, options.smallest_effect)} {_largest(mapped, tokenizer)}"
     )
 
@@ -84,15 +85,15 @@ def _outcome(row: Mapping[str, Any], smallest: float) -> str:
     if row["low"] >= smallest:
         return f"This is at least {limit}."
     if row["high"] < smallest:
-        return f"This is less than {limit}: priming says next to nothing."
-    return f"That it is {limit} or more is not shown."
+        return f"This is less than {limit}: priming changes next to nothing."
+    return f"The data do not show whether it reaches {limit}."
 
 
 def _unchanged(row: Mapping[str, Any], smallest: float) -> str:
     of = counted(row["problems"], "response")
     return (
         f"In {row['unchanged']} of {of}, it is below {smallest:g} nats per token; in {row['same_greedy']}, the most "
-        "probable token is the same after both prompts at every token."
+        "probable token is the same after both prompts at every position."
     )
 
 

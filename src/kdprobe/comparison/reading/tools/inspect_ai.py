@@ -1,4 +1,4 @@
-"""Reads the samples in a log of inspect_ai."""
+"""Reads the samples in an inspect_ai log."""
 
 from __future__ import annotations
 

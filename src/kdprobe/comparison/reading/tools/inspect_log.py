@@ -11,7 +11,7 @@ from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.zipped import open_zip
 from kdprobe.files import json_of
 
-LOG = "a log of inspect_ai"
+LOG = "an inspect_ai log"
 """The key of the first row, which has the log's header."""
 _VERSION = 2
 _HEADERS = ("header.json", "_journal/start.json")
@@ -49,7 +49,7 @@ def zip_log_rows(file: Path) -> Rows:
         yield 0, {LOG: json_of(archive.read(header))}
         if any(_PIECES.fullmatch(name) for name in archive.names):
             raise ValueError(
-                "it is a log of inspect_ai that stores samples in pieces, which kdprobe does not read; convert it with "
+                "it is an inspect_ai log that stores samples in pieces, which kdprobe does not read; convert it with "
                 "`inspect log convert --to json`"
             )
         yield from ((0, json_of(archive.read(name))) for name in archive.names if _SAMPLE.fullmatch(name))

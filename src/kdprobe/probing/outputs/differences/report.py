@@ -76,7 +76,7 @@ def _outcome(row: dict[str, Any], smallest: float) -> str:
         return f"This is a difference of at least {limit}."
     if row["high"] < smallest:
         return f"The difference is smaller than {limit}."
-    return f"No difference of {limit} or more is shown."
+    return f"The data do not show a difference of {limit} or more."
 
 
 def _value(row: dict[str, Any]) -> str:

@@ -81,9 +81,9 @@ def _layers_sentence(group: Group) -> str:
 
 
 def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
-    both = f"{_named(group)} against {untrained.student}"
+    both = f"{_named(group)} compared with {untrained.student}"
     if group.layers != untrained.layers:
-        return f"{both}: they have {group.layers} and {untrained.layers} layers, so these cannot be compared."
+        return f"{both}: they have {group.layers} and {untrained.layers} layers, so their layers cannot be compared."
     rows = list(change_rows(group, "log_p", SOLUTION, untrained, seed))
     if not any(row["value"] or row["standard_error"] > 0 for row in rows):
         return f"{both}: no difference in the log-probability of the gold token after any layer."
@@ -95,7 +95,7 @@ def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
         return f"{both}: {counted(problems, 'problem')} {verb} too few to tell after which layers they differ. {most}"
     differing = [row["layer"] for row in rows if row["p_over_problems"] < SIGNIFICANT]
     if not differing:
-        return f"{both}: no difference in the log-probability of the gold token is shown after any layer. {most}"
+        return f"{both}: no significant difference in the log-probability of the gold token after any layer. {most}"
     tested = "sign-flip test over problems" + (", for these seeds" if group.combined else "")
     return (
         f"{both}: the log-probability of the gold token differs after {len(differing)} of {len(rows)} layers, first "

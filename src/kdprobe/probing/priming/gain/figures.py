@@ -15,7 +15,7 @@ from kdprobe.probing.priming.gain.measured import Gain, shown
 from kdprobe.stats.clustered import ClusteredMean
 
 _AXES = {
-    "xaxis_title": "predicted change of log p(gold value) in the teacher, nats",
+    "xaxis_title": "predicted change in log p(gold value) in the teacher, nats",
     "yaxis_title": "realised change in the student, nats",
 }
 
@@ -27,12 +27,12 @@ def figures(gains: Sequence[Gain]) -> list[Figure]:
         return []
     return [
         Figure(
-            "Predicted and realised change of log p(gold value), by problem",
+            "Predicted and realised change in log p(gold value), by problem",
             "Each point is a test problem. Strategies whose prompts depend on the gold solution are left out.",
             _points([gain for gain in stated if not gain.sees_gold]),
         ),
         Figure(
-            "Predicted and realised change of log p(gold value), by strategy",
+            "Predicted and realised change in log p(gold value), by strategy",
             "Means over problems with 95% intervals. So few strategies do not show whether the two are related.",
             _means(stated),
         ),

@@ -26,7 +26,7 @@ def statements(gains: Sequence[Gain], unprimed: str) -> list[str]:
         f"For each of {counted(problems + alone, 'test problem')}, the predicted change is the teacher's "
         "log p(gold value) after the primed prompt minus that after the bare question, and the realised change is the "
         f"student's log p(gold value) minus that of {unprimed} with the same seed. Correlations are "
-        f"Spearman's {_units(rows[0]['templates'])}.{left_out} p is adjusted over all of them."
+        f"Spearman's {_units(rows[0]['templates'])}.{left_out} p is adjusted over all these correlations."
     )
     return [read, *(_sentence(row) for row in rows)]
 
@@ -46,14 +46,14 @@ def _units(templates: int) -> str:
 
 def _alone(count: int) -> str:
     if count == 1:
-        return "One problem is alone in its template and does not count in them."
-    return f"{count} problems are alone in their templates and do not count in them."
+        return "One problem is the only one from its template, so the correlations leave it out."
+    return f"{count} problems are each the only one from their template, so the correlations leave them out."
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
     seeds = f" (mean of {row['seeds']} seeds)" if row["seeds"] > 1 else ""
     changes = (
-        f"{row['student']}{seeds}: mean change of log p(gold value) predicted {_mean(row, 'predicted')}, realised "
+        f"{row['student']}{seeds}: mean change in log p(gold value) predicted {_mean(row, 'predicted')}, realised "
         f"{_mean(row, 'realised')}."
     )
     return f"{changes} {_association(row)}"
@@ -68,33 +68,38 @@ def _mean(row: Mapping[str, Any], name: str) -> str:
 def _association(row: Mapping[str, Any]) -> str:
     if row["sees_gold"]:
         return (
-            "The teacher's prompts depend on the gold solutions, so its log p(gold value) rises by itself; this "
-            "predicts nothing and is not tested."
+            "The teacher's prompts depend on the gold solutions, so its log p(gold value) rises in any case; "
+            "the rise predicts nothing and is not tested."
         )
     if row["missing"]:
         return _missing(row)
     found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p {p_text(row['p_adjusted'])}"
     if row["p_adjusted"] > SIGNIFICANT:
-        return f"No association between the two is shown: {found}."
+        return f"There is no significant association between the two: {found}."
     direction = "more" if row["correlation"] > 0 else "less"
     return (
         f"Where priming raised the teacher's log p more, the student gained {direction}: {found}. This is an "
-        "association, not a cause."
+        "association and does not show causation."
     )
 
 
 def _missing(row: Mapping[str, Any]) -> str:
-    """Why there is no correlation, or no interval of it."""
+    """Why there is no correlation, or no interval for it."""
     value, units, problems = row["correlation"], row["over"], row["problems"]
-    never_varies = "never varies within a template" if units == "templates" else "is the same for all problems"
-    wanted = "a correlation" if math.isnan(value) else f"an interval of the correlation ({value:.2f})"
+    if units == "templates":
+        one, never_varies = "template", "never varies within a template"
+        no_longer_varies = "no longer varies within any template"
+    else:
+        one, never_varies = "problem", "is the same for all problems"
+        no_longer_varies = "is the same for all the others"
+    wanted = "a correlation" if math.isnan(value) else f"an interval for the correlation ({value:.2f})"
     return {
-        "constant": f"One of the changes {never_varies}, so there is no correlation.",
+        "constant": f"One of the two changes {never_varies}, so there is no correlation.",
         "few_problems": f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for {wanted}; at "
         f"least {FEWEST_PROBLEMS} are needed.",
         "few_templates": f"Only one template has several problems, which is too few for {wanted}.",
-        "one_varies": f"Without one of the {units}, one of the changes {never_varies}: too few {units} vary for "
-        f"{wanted}.",
+        "one_varies": f"If one {one} is left out, one of the two changes {no_longer_varies}, so too few {units} vary "
+        f"for {wanted}.",
         "no_spread": f"Leaving out any one template does not change the correlation ({value:.2f}), so there is no "
-        "interval of it.",
+        "interval for it.",
     }[row["missing"]]
