@@ -159,7 +159,7 @@ def test_the_teachers_answers_can_be_browsed(open_page):
     answers = page.locator("[data-part=taught]")
     assert (
         "The teacher answered the 12 training problems under each strategy. Students learned from these answers. The "
-        "teacher was not given the 60 test problems; these serve only to test the students."
+        "teacher was not given the 60 test problems, which are used only to test the students."
     ) in page.locator("main").inner_text()
     assert menu(answers, "A").locator("option:checked").inner_text() == "steps"
     assert cell(answers, "Solved only by steps").inner_text() == "12"

@@ -17,7 +17,10 @@ ARMS = {"a": rows(20), "b": rows(32), "c": rows(21)}
 
 def test_with_a_baseline_all_others_are_compared_with_it_and_adjusted_for_that():
     pairs = kdprobe.compare(ARMS, baseline="a", progress=False).pairs
-    assert pairs[["family", "a", "b"]].to_numpy().tolist() == [["against a", "b", "a"], ["against a", "c", "a"]]
+    assert pairs[["family", "a", "b"]].to_numpy().tolist() == [
+        ["compared with a", "b", "a"],
+        ["compared with a", "c", "a"],
+    ]
     # Twelve problems that only b solves: p = 2 / 2^12, twice that after Holm's adjustment of two.
     assert pairs["p"][0] == pytest.approx(2 / 2**12)
     assert pairs["p_holm"][0] == pytest.approx(4 / 2**12)
@@ -62,5 +65,5 @@ def test_the_command_compares_with_a_baseline_and_writes_the_page(tmp_path, run_
         files.append(tmp_path / f"{name}.jsonl")
         files[-1].write_text("".join(json.dumps(row) + "\n" for row in answers))
     said = json.loads(run_cli("compare", *files, "--baseline", "a", "--out", tmp_path / "c.html", "--json"))
-    assert [pair["family"] for pair in said["pairs"]] == ["against a"] * 2
+    assert [pair["family"] for pair in said["pairs"]] == ["compared with a"] * 2
     assert data_of((tmp_path / "c.html").read_text())["pair"] == ["b", "a"]

@@ -30,7 +30,7 @@ def test_of_many_problems_the_two_with_the_largest_difference_for_the_winner_are
     b = arm("b", [False, False, False, True, True], [-2.0, -4.0, -3.0, -9.0, -0.1])
     found = deciding([a], [b])
     assert found.sentence == (
-        "3 problems were solved only by 'a', 1 only by 'b'. Of these 3, the two where log p(gold value) differs most:"
+        "3 problems were solved only by 'a', 1 only by 'b'. Of the 3, the two where log p(gold value) differs most:"
     )
     assert [problem.id for problem in found.shown] == ["p1", "p2"]
     assert found.shown[0].gold == "7"
@@ -48,7 +48,7 @@ def test_a_few_problems_are_all_shown():
 
 def test_without_log_p_the_first_ones_are_shown():
     found = deciding([arm("a", [True] * 5)], [arm("b", [False] * 5, [-1.0] * 5)])
-    assert found.sentence.endswith("Of these 5, the first two:")
+    assert found.sentence.endswith("Of the 5, the first two:")
     assert [problem.id for problem in found.shown] == ["p0", "p1"]
 
 
@@ -57,11 +57,11 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding([arms["a@0"], arms["a@1"]], [arms["b@0"], arms["b@1"]])
     assert found.sentence == (
-        "3 problems were solved in more seeds by 'a', 1 in more seeds by 'b'. Of these 3, the two with the "
+        "3 problems were solved with more seeds by 'a', 1 with more seeds by 'b'. Of the 3, the two with the "
         "largest difference in how many seeds solved the problem:"
     )
     assert found.shown[0].id == "p0"
-    assert found.shown[0].answers == ["a is right in 2 of 2 seeds", "b is right in 0 of 2 seeds"]
+    assert found.shown[0].answers == ["a is right with 2 of 2 seeds", "b is right with 0 of 2 seeds"]
 
 
 def test_one_problem_that_weighs_more_than_those_of_the_other_side_is_not_called_two():
@@ -71,7 +71,7 @@ def test_one_problem_that_weighs_more_than_those_of_the_other_side_is_not_called
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding(*([arms[f"{side}@{seed}"] for seed in range(4)] for side in "ab"))
     assert found.sentence == (
-        "1 problem was solved in more seeds by 'a', 3 in more seeds by 'b'. The one solved in more seeds by 'a':"
+        "1 problem was solved with more seeds by 'a', 3 with more seeds by 'b'. The one solved with more seeds by 'a':"
     )
     assert [problem.id for problem in found.shown] == ["p0"]
 

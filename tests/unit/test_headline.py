@@ -36,7 +36,7 @@ def test_a_difference_is_said_with_its_interval():
 
 def test_a_loss_is_not_over_anything():
     answer = said(arm("unprimed", np.arange(80) < 50, unprimed=True), arm("steps", np.arange(80) < 30))
-    assert answer.sentence.startswith("Priming with steps: -25.0 points against unprimed (95% CI -3")
+    assert answer.sentence.startswith("Priming with steps: -25.0 points compared with unprimed (95% CI -3")
 
 
 def test_no_difference_says_what_could_have_been_shown():

@@ -76,16 +76,16 @@ def test_first_screen_says_what_came_out_and_about_what():
     assert text[start:].startswith(
         "Did the way the teacher was prompted make a better student? Points are percentage points of the students' "
         "accuracy. “teacher” is a prompt given to the teacher; “unprimed” is the bare question. Priming with primed: "
-        "-100.0 points against "
+        "-100.0 points compared with "
     )
     assert "Single seed: results apply to these students, not to the strategies" in text
 
 
 def test_first_screen_says_how_each_student_was_taught_and_what_decides():
     text = text_of(page(12))
-    assert "student taught by student's accuracy, on the test problems unprimed the teacher 100.0%" in text
+    assert "student taught by student's accuracy on the test problems unprimed the teacher 100.0%" in text
     assert (
-        "What made the difference: 0 problems were solved only by 'primed', 12 only by 'unprimed'. Of these 12, the two"
+        "What made the difference: 0 problems were solved only by 'primed', 12 only by 'unprimed'. Of the 12, the two"
         in text
     )
     assert "where log p(gold value) differs most: 0 “q” : the gold value is 7; primed answers 8 (wrong)" in text

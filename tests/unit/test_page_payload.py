@@ -106,7 +106,7 @@ def test_planned_baselines_come_with_the_numbers_of_the_pairs():
     found = {baseline["label"]: baseline["rows"] for baseline in baselines(compared)}
     assert list(found) == ["unprimed", "untrained"]
     (row,) = found["unprimed"]
-    (pair,) = (pair for pair in compared.pairs if pair.family == "primed against unprimed")
+    (pair,) = (pair for pair in compared.pairs if pair.family == "primed vs unprimed")
     assert (row["arm"], row["against"], row["only"]) == ("steps", "unprimed", (12, 0))
     assert row["difference"]["value"] == pair.test.difference == pytest.approx(0.3)
     assert (row["difference"]["low"], row["difference"]["high"]) == (pair.test.interval.low, pair.test.interval.high)
@@ -181,10 +181,10 @@ def test_arms_of_two_runs_are_paired_by_strategy_and_never_across_roles():
         student("b/mine", 'template {"text": "2"}'),
         student("b/other", "teacher {}", seed=1),
     ]
-    pairs = [(one.name, other.name) for one, other in families(arms, "a")["against a"]]
+    pairs = [(one.name, other.name) for one, other in families(arms, "a")["compared with a"]]
     assert pairs == [("b/plain", "a/primed"), ("b/primed", "a/plain"), ("b/mine", "a/mine")]
     crossed = [student("a/x", "none {}", unprimed=True), student("b/x", "teacher {}")]
-    assert not families(crossed, "a")["against a"]
+    assert not families(crossed, "a")["compared with a"]
 
 
 def heads(**columns):

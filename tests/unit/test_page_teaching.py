@@ -89,7 +89,7 @@ def test_strategies_are_shown_once_and_judged_as_fidelity_judges_them(taught):
 )
 def test_where_the_answers_are_from_is_said(taught, options, said):
     assert said in (note := taught[0](**options)["note"])
-    assert note.endswith("The teacher was not given the 3 test problems; these serve only to test the students.")
+    assert note.endswith("The teacher was not given the 3 test problems, which are used only to test the students.")
 
 
 def test_of_many_answers_the_first_are_shown(taught, monkeypatch):

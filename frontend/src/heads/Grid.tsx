@@ -33,7 +33,7 @@ export function Grid({ grid, range, unit, shown, open }: Props) {
       <div
         class="grid"
         role="grid"
-        aria-label="Heads by layer; arrow keys move"
+        aria-label="Heads by layer; use the arrow keys to move"
         style={{ "--heads": grid.heads }}
         onKeyDown={move}
       >

@@ -96,7 +96,7 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
 
 /** Both are explained for either measure, because the sentence about one names the other. */
 const TARGETS =
-  "Gold solution: how probable the student considers the whole worked solution, word by word. Gold value: how probable it considers the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
+  "Gold solution: how probable the student considers the whole worked solution, token by token. Gold value: how probable it considers the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
 
 /** Which effects were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {

@@ -55,7 +55,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
               </>
             ) : (
               <>
-                Largest: {head}: {effect}.
+                The largest is {head}, at {effect}.
               </>
             )}
             {beside ? <Beside measure={beside} grid={beside.students[name]} index={first} /> : null}

@@ -34,7 +34,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
             <th scope="col">head</th>
             <th scope="col">value</th>
             {known ? <th scope="col">95% interval</th> : null}
-            {grid.exact ? <th scope="col">how</th> : null}
+            {grid.exact ? <th scope="col">method</th> : null}
           </tr>
         </thead>
         <tbody>

@@ -2,7 +2,7 @@
 import type { HeadGrid, HeadMeasure } from "../payload";
 
 export const ORDERS = {
-  size: "Largest size first",
+  size: "Largest magnitude first",
   high: "Highest value first",
   low: "Lowest value first",
   layer: "By layer and head",

@@ -53,7 +53,7 @@ def write_compare_page(
     )
     text = template("compare.html.jinja").render(
         title=file.stem,
-        question="Which model solves more?" if len(arms) > 1 else "How many problems does this model solve?",
+        question="Which model solves more problems?" if len(arms) > 1 else "How many problems does this model solve?",
         data=packed(payload),
         plotly="",
         told="",

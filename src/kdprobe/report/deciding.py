@@ -126,7 +126,7 @@ def _sentence(
 ) -> str:
     a, b = names
     sampled = any(answer["others"] for each in split for side in each.sides for answer in side)
-    how = "more often" if sampled else "only" if seeds == [1, 1] else "in more seeds"
+    how = "more often" if sampled else "only" if seeds == [1, 1] else "with more seeds"
     by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
     counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a!r}, {by[1]} {how} by {b!r}."
     if few:
@@ -142,7 +142,7 @@ def _sentence(
         first = "the two where the shares of correct answers differ most"
     elif seeds != [1, 1]:
         first = "the two with the largest difference in how many seeds solved the problem"
-    return f"{counts} Of these {of}, {first}:"
+    return f"{counts} Of the {of}, {first}:"
 
 
 def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingProblem:
@@ -158,7 +158,7 @@ def _said(name: str, side: Sequence[ShownAnswer], *, read: bool) -> str:
     if answers > len(side):
         return f"{name} is right in {right} of {answers} samples"
     if len(side) > 1:
-        return f"{name} is right in {sum(answer['right'] for answer in side)} of {len(side)} seeds"
+        return f"{name} is right with {sum(answer['right'] for answer in side)} of {len(side)} seeds"
     (answer,) = side
     verdict = "right" if answer["right"] else "wrong"
     if not read:

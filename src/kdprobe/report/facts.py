@@ -103,9 +103,10 @@ def several_told(comparison: Comparison) -> str:
     samples = sorted({score.samples for score in comparison.arms})
     if not is_several(samples):
         return ""
+    up_to = "up to " if any(score.n < score.samples * score.problems for score in comparison.arms) else ""
     return (
-        f"Problems have {samples_text(samples)}. Outcomes and filters refer to the first sample of each "
-        "problem; the other samples are shown below it. Accuracies, differences and their tests use all "
+        f"Each problem has {up_to}{' or '.join(map(str, samples))} samples. Outcomes and filters refer to the first "
+        "sample of each problem; the other samples are shown below it. Accuracies, differences and their tests use all "
         "samples; traces of priming and the lengths of answers come from the first."
     )
 

@@ -97,7 +97,7 @@ def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
 
 
 def _difference(pair: Pair | StrategyPair) -> str:
-    side = "over" if pair.test.difference > 0 else "against"
+    side = "over" if pair.test.difference > 0 else "compared with"
     return f"{_treatment(pair)}{pair.a}: {_points(pair)} {side} {pair.b} ({_interval(pair)})"
 
 

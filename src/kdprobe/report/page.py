@@ -107,7 +107,9 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
     return template("page.html.jinja").render(
         title=results.run,
         question=(
-            "Did the way the teacher was prompted make a better student?" if distilled else "Which student solves more?"
+            "Did the way the teacher was prompted make a better student?"
+            if distilled
+            else "Which student solves more problems?"
         ),
         told=names_told(comparison) if answer.sides else "",
         record=record,

@@ -45,8 +45,8 @@ COMPARISON = {
     "extractor": Term(
         "extractor: robust, published, strict",
         "What reads the value from an answer. robust takes a marked value (boxed, after ####, or after “answer is”), "
-        "else the last number; published follows the rules of the response-priming paper; strict takes only a number "
-        "after ####.",
+        "or, failing that, the last number; published follows the rules of the response-priming paper; strict takes "
+        "only a number after ####.",
     ),
     "points": Term("points", "Percentage points of accuracy: from 20% to 32.5% is +12.5 points."),
     "interval": Term(
@@ -66,7 +66,7 @@ COMPARISON = {
     "mcnemar": Term(
         "McNemar's test",
         "The test of two students on the same problems: whether the discordant problems are split more unevenly than "
-        "tosses of a fair coin.",
+        "tosses of a fair coin would be.",
     ),
     "at-k": Term(
         "pass@k, maj@k",
@@ -77,7 +77,7 @@ COMPARISON = {
         "p (Holm), family",
         "Among several comparisons, some differences look large by chance. Holm's adjustment raises the p-values "
         "accordingly. It counts the comparisons of one family, which answer the same question: all primed students "
-        "against the unprimed one, for example.",
+        "compared with the unprimed one, for example.",
     ),
     "detectable": Term(
         "detectable difference",
@@ -102,8 +102,8 @@ COMPARISON = {
 TEACHING = {
     "priming": Term(
         "priming",
-        "Words around the question that only the teacher reads. They change how it answers, and so what the student "
-        "learns.",
+        "Extra words around the question, shown only to the teacher. They change how it answers, and so what the "
+        "student learns.",
     ),
     "strategy": Term("strategy", "How the teacher is prompted; without priming, it reads the bare question."),
     "top-k": Term(
@@ -130,13 +130,13 @@ HEADS = {
     ),
     "kl": Term(
         "KL(p || q)",
-        "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much less "
-        "probability q assigns, on average, to text that p writes. 0 if both are the same.",
+        "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much lower "
+        "q's log-probability is than p's, on average, for text that p writes. 0 if both are the same.",
     ),
     "random-sets": Term(
-        "p against random sets",
-        "Random sets of the same number of heads are replaced in the same way. p is the share of sets, including the "
-        "chosen one, that lower log p(gold solution) at least as much as that one. It is 0.05 or more with 19 sets.",
+        "p compared with random sets",
+        "Random sets of as many heads are replaced in the same way. p is the share of all sets, counting the chosen "
+        "one, that lower log p(gold solution) at least as much as it does; with 19 random sets, at least 0.05.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "Said of a head whose attention, as measured by one metric, differs from the first student's by at least a "
-        "threshold, and significantly in a test over problems. The results of the analysis state metric and threshold.",
+        "Said of a head whose attention, as measured by one metric, differs from the first student's by a threshold or "
+        "more, and significantly in a test over problems. The analysis's results state the metric and the threshold.",
     ),
 }
 

@@ -23,7 +23,7 @@ _TITLES = {
     "ablation": "Ablation: {metric}",
     "patching": "Patching into {into}: {metric}",
     "geometry": "Relative change in the {metric} circuit",
-    "jensen_shannon": "Divergence of attention",
+    "jensen_shannon": "Attention divergence",
     "divergence": "Variance of attention between students",
 }
 _DIGITS = 5

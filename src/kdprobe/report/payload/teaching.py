@@ -101,5 +101,6 @@ def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
         said = f"These answers to the {problems} were set by transfer.texts = {texts!r}; the teacher only scored them."
     several = " Only the first answer to each problem is shown." if transfer.get("samples", 1) > 1 else ""
     part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
-    untold = f" The teacher was not given the {counted(tested, 'test problem')}; these serve only to test the students."
+    only = "which is used only to test the students" if tested == 1 else "which are used only to test the students"
+    untold = f" The teacher was not given the {counted(tested, 'test problem')}, {only}."
     return f"{said} {learned}{several}{part}{untold}"
