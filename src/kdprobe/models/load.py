@@ -89,7 +89,7 @@ def load(
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
-    if record.quantisation and record.path.is_dir():
+    if record.is_packed:
         # transformers only warns about an unknown quantisation, and loads the weights as if they were not quantised.
         refuse_unknown_quantisation(record, load_config(record).quantization_config)
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
@@ -97,7 +97,7 @@ def load(
     # Padding is masked, so any token that has a row in the model will do.
     if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
         tokenizer.pad_token = tokenizer.eos_token
-    if record.quantisation is None or record.path.suffix == ".gguf":
+    if not record.is_packed:
         model = model.to(device)
     return LoadedModel(model.eval(), tokenizer, record, dtype_name)
 

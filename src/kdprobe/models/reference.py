@@ -66,6 +66,11 @@ class ModelRecord:
     conversation: Conversation = PLAIN_CONVERSATION
     hub_id: str | None = None
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the weights stay quantised in memory; those of a GGUF file do not."""
+        return self.quantisation is not None and self.path.suffix != ".gguf"
+
     def as_provenance(self) -> dict[str, Any]:
         """The identity of the weights for a run's record, ready for JSON, without the local path."""
         left_out = {"path", "conversation", "hub_id"}

@@ -25,6 +25,9 @@ def without_weights(model: Any) -> Any:
     """A copy of the model's modules with shapes instead of weights, so that operations on it are cheap."""
 
     def shape(weight: Tensor) -> Tensor:
+        if type(weight) not in {nn.Parameter, Tensor}:
+            # Quantised weights have attributes that modules next to them read; operations on them are never run.
+            return weight
         empty = torch.empty_like(weight, device="meta")
         return nn.Parameter(empty, requires_grad=False) if isinstance(weight, nn.Parameter) else empty
 

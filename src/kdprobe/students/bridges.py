@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from kdprobe.errors import KdprobeError
+from kdprobe.models.forward.float32 import compute_in
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
@@ -162,6 +165,7 @@ def _shares(student: Student) -> bool:
 
 def _load(students: Sequence[Student], bases: SharedBases, dtype: Precision) -> _Base:
     base = bases.base(students[0].base, dtype=dtype, attention="eager")
+    compute_in(base.model, getattr(torch, dtype))
     adapters = {_adapter_name(student): student.adapter for student in students if student.adapter is not None}
     loaded = attach(base, adapters) if adapters else base
     bridged = same_weights(loaded.model)

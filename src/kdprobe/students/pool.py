@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from kdprobe.errors import KdprobeError
 from kdprobe.models.reference import Dtype, Precision
 from kdprobe.students.student import Student
 
@@ -50,8 +51,16 @@ class StudentPool:
         """A student with its adapter merged; its weights are shared with others and must not be changed.
 
         Raises:
-            KdprobeError: The base cannot be loaded, or the adapter does not fit it.
+            KdprobeError: The base cannot be loaded, the adapter does not fit it, or it cannot be merged because the
+                base is quantised.
         """
+        if student.adapter is not None and student.base.is_packed:
+            raise KdprobeError(
+                f"The adapter of {student.name!r} cannot be merged: the weights of its base are quantised "
+                f"({student.base.quantisation}), and quantising them again would round the update.",
+                "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, "
+                "association) and geometry, which keep adapters beside quantised weights.",
+            )
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 
     def bridges(

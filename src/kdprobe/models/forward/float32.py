@@ -14,11 +14,13 @@ from kdprobe.models.anatomy import decoder_layers
 
 REDUCED = (torch.bfloat16, torch.float16)
 """The data types that have fewer digits than float32."""
+COMPUTE_DTYPE = "compute_dtype"
+"""What bitsandbytes calls the data type to which its modules convert inputs and their quantised weights."""
 
 
 @contextmanager
 def computed_in_float32(*models: Any) -> Iterator[None]:
-    """While the context is open, models compute in float32 with the weights that they have.
+    """While the context is open, models compute in float32 with the weights that they have, quantised ones included.
 
     The weights of one part at a time (a layer, the embeddings, the output layer) are replaced by float32 copies while
     that part runs, and are then put back. Models whose weights are float32 compute as always.
@@ -29,7 +31,9 @@ def computed_in_float32(*models: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for model in models:
             for part, modules in _parts(model, set(decoder_layers(model))):
-                if any(tensor.dtype in REDUCED for _, _, tensor in _tensors(modules)):
+                if any(tensor.dtype in REDUCED for _, _, tensor in _tensors(modules)) or any(
+                    getattr(module, COMPUTE_DTYPE, None) in REDUCED for module in modules
+                ):
                     upcast = _Upcast(modules)
                     stack.callback(part.register_forward_pre_hook(upcast.enter, prepend=True).remove)
                     # Also if an exception ends the pass early, as when only patterns are read.
@@ -37,12 +41,26 @@ def computed_in_float32(*models: Any) -> Iterator[None]:
         yield
 
 
+def compute_in(model: Any, dtype: torch.dtype) -> None:
+    """Makes the modules of a base in 4 bits compute in a data type, whatever its file's configuration says.
+
+    Args:
+        model: The base; its weights are not changed.
+        dtype: The data type.
+    """
+    for module in model.modules():
+        if hasattr(module, COMPUTE_DTYPE):
+            setattr(module, COMPUTE_DTYPE, dtype)
+            # On some CPUs, bitsandbytes would otherwise compute in bfloat16, and reorder the shared weights for that.
+            module.support_avx512bf16_for_cpu = False
+
+
 class _Upcast:
     """Replaces the tensors of modules by float32 copies, and puts them back."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._modules = modules
-        self._held: list[tuple[nn.Module, str, Tensor]] = []
+        self._held: list[tuple[nn.Module, str, Any]] = []
 
     def enter(self, *_: Any) -> None:
         for module, name, tensor in list(_tensors(self._modules)):
@@ -52,6 +70,11 @@ class _Upcast:
                 setattr(
                     module, name, nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
                 )
+
+        for module in self._modules:
+            if getattr(module, COMPUTE_DTYPE, None) in REDUCED:
+                self._held.append((module, COMPUTE_DTYPE, getattr(module, COMPUTE_DTYPE)))
+                setattr(module, COMPUTE_DTYPE, torch.float32)
 
     def leave(self, *_: Any) -> None:
         while self._held:

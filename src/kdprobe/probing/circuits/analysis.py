@@ -7,7 +7,6 @@ exchanging these weights in place.
 from __future__ import annotations
 
 import pandas as pd
-import torch
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
@@ -25,7 +24,7 @@ from kdprobe.probing.interventions.forward import reader
 from kdprobe.probing.interventions.options import CircuitsOptions
 from kdprobe.probing.interventions.patching import read_heads
 from kdprobe.probing.interventions.replacement import patched
-from kdprobe.probing.interventions.sweep import chosen_students, load_in_full
+from kdprobe.probing.interventions.sweep import chosen_students, load_in_full, refuse_packed
 from kdprobe.probing.untrained import untrained_of
 from kdprobe.probing.weights.geometry import student_changes
 from kdprobe.students.student import Student
@@ -106,9 +105,5 @@ def _base(context: AnalysisContext, record: ModelRecord) -> LoadedModel:
     Raises:
         KdprobeError: It is quantised.
     """
-    base = context.pool.bases.base(record, dtype="float32")
-    if base.model.dtype != torch.float32:
-        raise KdprobeError(
-            f"The model {record.name!r} is quantised.", "Updates of weights can only be switched in float32 weights."
-        )
-    return base
+    refuse_packed(record.name, record)
+    return context.pool.bases.base(record, dtype="float32")

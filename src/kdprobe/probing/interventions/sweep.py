@@ -12,12 +12,12 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.reference import ModelRecord
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.exact_effects import exact_effects
@@ -188,10 +188,24 @@ def load_in_full(pool: StudentPool, student: Student) -> LoadedModel:
     Raises:
         KdprobeError: It is quantised, or cannot be loaded.
     """
-    loaded = pool.merged(student)
-    if loaded.model.dtype != torch.float32:
+    refuse_packed(student.name, student.base)
+    return pool.merged(student)
+
+
+def refuse_packed(name: str, record: ModelRecord) -> None:
+    """Refuses weights that stay quantised in memory.
+
+    Args:
+        name: The student or model.
+        record: Its weights.
+
+    Raises:
+        KdprobeError: They are quantised.
+    """
+    if record.is_packed:
         raise KdprobeError(
-            f"The student {student.name!r} is quantised.",
-            "Effects of single heads can only be measured with float32 weights.",
+            f"The weights of {name!r} are quantised ({record.quantisation}), so heads and circuits cannot be exchanged "
+            "exactly.",
+            "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, association) "
+            "and geometry, which keep adapters beside quantised weights.",
         )
-    return loaded

@@ -1,0 +1,118 @@
+"""Students whose base is quantised to 4 bits: adapters stay beside it, and what would need other weights is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from kdprobe.errors import KdprobeError
+from kdprobe.models.reference import resolve
+from kdprobe.students.student import Student
+
+
+@pytest.fixture(scope="module")
+def problem_file(tmp_path_factory, problem_rows):
+    file = tmp_path_factory.mktemp("problems") / "test.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in problem_rows(20, 6)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def packed(torch, tiny_model, tmp_path_factory):
+    """A random model in NF4, and a plain model with exactly the weights that these 4 bits stand for."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    from kdprobe.testing.models import TINY_LLAMA, random_llama
+
+    folder, tokenizer = tmp_path_factory.mktemp("packed"), AutoTokenizer.from_pretrained(tiny_model)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.15, "vocab_size": len(tokenizer)}
+    random_llama(**TINY_LLAMA | sizes, eos_token_id=tokenizer.eos_token_id).save_pretrained(folder / "given")
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(folder / "given", quantization_config=settings, dtype=torch.float32)
+    model.save_pretrained(folder / "four")
+    plain = AutoModelForCausalLM.from_pretrained(folder / "given", dtype=torch.float32)
+    for name, module in model.named_modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            weight = bitsandbytes.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            plain.get_submodule(name).weight.data.copy_(weight)
+    plain.save_pretrained(folder / "plain")
+    for each in ("four", "plain"):
+        tokenizer.save_pretrained(folder / each)
+    return resolve(str(folder / "four")), resolve(str(folder / "plain"))
+
+
+@pytest.fixture(scope="module")
+def adapters(packed, make_adapter):
+    return {"taught": make_adapter(packed[1].path, 1), "other": make_adapter(packed[1].path, 2)}
+
+
+def probed(record, adapters, problem_file, analyses, dtype="float32"):
+    import kdprobe
+
+    return kdprobe.probe(
+        str(record.path),
+        adapters=adapters,
+        problems=problem_file,
+        analyses=analyses,
+        dtype=dtype,
+        progress=False,
+        no_plugins=True,
+    )
+
+
+def test_analyses_of_attention_and_weights_are_those_of_the_weights_that_4_bits_stand_for(
+    packed, adapters, problem_file
+):
+    analyses = ["heads", "divergence", "geometry"]
+    found, expected = (probed(record, adapters, problem_file, analyses) for record in packed)
+    for table, column in (("heads", "value"), ("jensen_shannon", "value"), ("geometry", "relative")):
+        values, reference = (each.table(table)[column].to_numpy() for each in (found, expected))
+        np.testing.assert_allclose(values, reference, atol=1e-4, rtol=1e-3)
+    assert np.ptp(expected.table("geometry")["relative"]) > 0.01
+    assert max(error for check in found.self_checks.values() for error in check.values()) < 1e-4
+    moved = [each.summary["moved"] for each in (found.details["heads"], expected.details["heads"])]
+    assert [[head["head"] for head in moved[0][name]] for name in adapters] == [
+        [head["head"] for head in moved[1][name]] for name in adapters
+    ]
+
+
+def test_rounding_is_measured_against_the_weights_that_4_bits_stand_for(packed, adapters, problem_file):
+    found = probed(packed[0], adapters, problem_file, ["heads"], "bfloat16")
+    rounding = found.table("rounding")
+    assert set(rounding["student"]) == {"four", *adapters}
+    assert rounding["moved"].between(1e-4, 0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("analysis", "sentence"),
+    [
+        ("ablation", "The weights of '(four|taught)' are quantised"),
+        ("patching", "The weights of '(four|taught)' are quantised"),
+        ("circuits", "The weights of '(four|taught)' are quantised"),
+        ("attribution", "The weights of '(four|taught)' are quantised"),
+        ("output_divergence", "The adapter of 'taught' cannot be merged: the weights of its base are quantised"),
+        ("logit_lens", "The adapter of 'taught' cannot be merged: the weights of its base are quantised"),
+        ("drift", "The adapter of 'taught' cannot be merged: the weights of its base are quantised"),
+    ],
+)
+def test_what_needs_other_weights_is_refused(packed, adapters, problem_file, analysis, sentence):
+    with pytest.raises(KdprobeError, match=sentence):
+        probed(packed[0], {"taught": adapters["taught"]}, problem_file, [analysis])
+
+
+def test_refusals_load_no_weights(tiny_model, make_adapter, tmp_path):
+    from kdprobe.probing.interventions.sweep import load_in_full
+    from kdprobe.students.pool import StudentPool
+
+    shutil.copytree(tiny_model, tmp_path / "four")
+    config = json.loads((tmp_path / "four" / "config.json").read_text())
+    settings = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "four" / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    base = resolve(str(tmp_path / "four"))
+    assert base.is_packed
+    with pytest.raises(KdprobeError, match=r"The weights of 'four' are quantised \(bitsandbytes\)"):
+        load_in_full(StudentPool(), Student("four", base))
+    with pytest.raises(KdprobeError, match="The adapter of 'taught' cannot be merged"):
+        StudentPool().merged(Student("taught", base, make_adapter(tiny_model, 1)))
