@@ -1,7 +1,7 @@
 """The priming map against plain forward passes of transformers over the full vocabulary, in float64."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +10,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import t
 
-from kdprobe.strategies.prompt_pair import PromptPair, bare
-from kdprobe.teachers.teacher import Response
+from taught import Here, made_teaching, spelt_responses
 
 FAMILIES = ["llama", "qwen3", "gemma2", "phi3", "gpt2"]
 MEANS, STRATEGIES, RESPONSES, TOP, TOKENS = (
@@ -19,62 +18,20 @@ MEANS, STRATEGIES, RESPONSES, TOP, TOKENS = (
 )
 
 
-@dataclass
-class Here:
-    """A teacher that runs here and answers nothing."""
-
-    record: object
-    provenance = {"teacher": "here"}  # noqa: RUF012
-    part_size = None
-
-    def respond(self, requests, sampling):
-        raise AssertionError
-
-    def loaded(self):
-        from kdprobe.models.load import load
-
-        return load(self.record)
-
-
 @pytest.fixture(scope="module")
 def responses(tiny_record, problems):
-    """Token ids that no tokenizer would write for their text: every character is a token of its own."""
     from kdprobe.models.load import load_tokenizer
 
-    tokenizer = load_tokenizer(tiny_record)
-    texts = [f"{problem.plain_solution[-30:]}" for problem in problems]
-    ids = [[id_ for character in text for id_ in tokenizer(character)["input_ids"]] for text in texts]
-    assert all(tokenizer(text)["input_ids"] != one for text, one in zip(texts, ids, strict=True))
-    return [
-        Response(problem.id, text, np.array([*one, tokenizer.eos_token_id]), finished=True)
-        for problem, text, one in zip(problems, texts, ids, strict=True)
-    ]
+    return spelt_responses(load_tokenizer(tiny_record), problems)
 
 
 @pytest.fixture(scope="module")
 def teaching(torch, problems, conversations, responses, tiny_record):
     """Makes the teaching of two strategies, both with the same responses."""
-    from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load_tokenizer
-    from kdprobe.probing.priming.teaching import Priming, Teaching
 
     tokenizer = load_tokenizer(tiny_record)
-    unprimed = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in problems}
-
-    def make(teacher, **changed):
-        primings = [
-            Priming(
-                strategy,
-                pairs is unprimed,
-                prompts={id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in pairs.items()},
-                responses=responses,
-                tests=pairs,
-            )
-            for strategy, pairs in (("unprimed", unprimed), ("teacher", conversations))
-        ]
-        return Teaching(**{"teacher": teacher, "problems": problems, "primings": primings, "texts": "own", **changed})
-
-    return make
+    return lambda teacher, **changed: made_teaching(teacher, tokenizer, problems, conversations, responses, **changed)
 
 
 def run(teaching, **options):

@@ -102,7 +102,7 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
     lead = sum(last <= len(turn.lead) for _, last in encoded["offset_mapping"]) if tokenizer.chat_template else 0
     if not value:
         raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
-    question, numbers = _question_positions(tokenizer, problem)
+    question, numbers = question_positions(tokenizer, problem)
     return ProblemSequence(
         id=problem.id,
         prompt=(*prompt, *encoded["input_ids"][:lead]),
@@ -161,7 +161,7 @@ def value_span(solution: str, value: str) -> tuple[int, int]:
     return start, start + len(value)
 
 
-def _question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Positions of the question's tokens and of its numbers' tokens; empty if the template changes the question."""
     text = prompt_text(tokenizer, bare(problem))
     start = text.rfind(problem.question)

@@ -69,7 +69,7 @@ def compare(
         for metric in metrics:
             differences = np.mean([measured[name][metric] for name in members], axis=0) - measured[against][metric]
             effect = means_over_problems(differences, seed)
-            p = _p(differences, permutations, seed)
+            p = p_over_problems(differences, permutations, seed)
             problems = int(np.isfinite(differences).any(axis=(1, 2)).sum())
             differing = np.where(np.isnan(p), 0, (np.nan_to_num(differences) != 0).sum(axis=0))
             comparisons.append(Comparison(arm, against, metric, effect, p, problems, differing))
@@ -101,7 +101,7 @@ def count_moved(differences: Array, threshold: Threshold, *, permutations: int, 
         seed: Seed of the permutations.
     """
     problems = int(np.isfinite(differences).any(axis=(1, 2)).sum())
-    p = _p(differences, permutations, seed)
+    p = p_over_problems(differences, permutations, seed)
     return int(_enough(known_mean(differences, 0), p, problems, threshold).sum())
 
 
@@ -204,7 +204,7 @@ def _tested(problems: int) -> str:
     return f", and that p is at most {SIGNIFICANT:g} in a test over problems (not over seeds)"
 
 
-def _p(differences: Array, permutations: int, seed: int) -> Array:
+def p_over_problems(differences: Array, permutations: int, seed: int) -> Array:
     """P of every head; NaN with one problem, and for heads without a value on a problem where others have one."""
     p = np.full(differences.shape[1:], np.nan)
     finite = np.isfinite(differences)

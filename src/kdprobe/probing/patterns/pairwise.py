@@ -182,18 +182,24 @@ def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
 def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
     """Mean over query rows of the Jensen-Shannon divergence in nats, between 0 and log 2; `[head]`.
 
-    With m the mean of both and d = (p - q) / (p + q), it is half the sum of m ((1 + d) log(1 + d) +
-    (1 - d) log(1 - d)), which is accurate even if p and q are close.
-
     Args:
         p: `[head, query, key]`; each row sums to one.
         q: Likewise.
+    """
+    return jensen_shannon_rows(p, q).mean(dim=-1).clamp_min(0)
+
+
+def jensen_shannon_rows(p: Tensor, q: Tensor) -> Tensor:
+    """The divergence of each query row, `[head, query]`, up to rounding errors; arguments as for `jensen_shannon`.
+
+    With m the mean of both and d = (p - q) / (p + q), it is half the sum of m ((1 + d) log(1 + d) +
+    (1 - d) log(1 - d)), which is accurate even if p and q are close.
     """
     total = p + q
     share = (p - q) / total.clamp_min(1e-30)
     terms = torch.special.xlog1py(1 + share, share) + torch.special.xlog1py(1 - share, -share)
     rows: Tensor = terms.mul_(total).sum(dim=-1) / 4
-    return rows.mean(dim=-1).clamp_min(0)
+    return rows
 
 
 def _pairs(name: str, first: str, members: Sequence[str]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from kdprobe.probing.outputs.differences.tables import token_texts
 from kdprobe.probing.priming.figures import figures
 from kdprobe.probing.priming.measured import PrimingMap, ReadResponse
 from kdprobe.probing.priming.parts import parts_of
-from kdprobe.probing.priming.reading import teacher_reading, token_changes
+from kdprobe.probing.priming.reading import read_responses, teacher_reading, token_changes
 from kdprobe.probing.priming.report import statements, summary, unreadable
 from kdprobe.probing.priming.tables import priming_tables
 from kdprobe.probing.priming.teaching import Priming, Teaching
@@ -55,16 +55,13 @@ def build(options: PrimingMapOptions) -> PrimingMapAnalysis:
 
 def _mapped(teacher: Reading, teaching: Teaching, priming: Priming, most: int) -> PrimingMap:
     tokenizer, ends = teacher.loaded.tokenizer, teacher.loaded.eos_ids
-    by_id = {problem.id: problem for problem in teaching.problems}
-    responses = [response for response in priming.responses[:most] if len(response.token_ids)]
-    if any(response.id not in priming.prompts for response in responses):
-        raise KdprobeError("The prompts that the teacher read are not known.", "Its plugin must render them itself.")
+    responses = list(read_responses(teaching, priming, most))
     read = []
     with progress(f"Teacher primed and bare: {priming.strategy}", len(responses), unit="tok") as bar:
-        for response in responses:
+        for problem, response in responses:
             ids = tuple(response.token_ids.tolist())
             parts = np.array(parts_of(tokenizer, ids, ends))
-            bare_ids = prompt_ids(tokenizer, bare(by_id[response.id]))
+            bare_ids = prompt_ids(tokenizer, bare(problem))
             changes = token_changes(teacher, priming.prompts[response.id], bare_ids, ids)
             read.append(ReadResponse(response.id, ids, parts, changes))
             bar.advance(1, work=len(ids))

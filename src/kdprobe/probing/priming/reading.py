@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.errors import KdprobeError, NonFiniteError, UsageError
+from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.probing.drift.divergence import log_distribution, token_divergences
 from kdprobe.probing.outputs.differences.reading import Reading, reading
-from kdprobe.probing.priming.teaching import Teaching
+from kdprobe.probing.priming.teaching import Priming, Teaching
+from kdprobe.problems.problem import Problem
 from kdprobe.teachers.local import LocalTeacher
+from kdprobe.teachers.teacher import Response
 
 TEACHER = "the teacher"
 
@@ -36,6 +40,25 @@ class TokenChanges:
     greedy: NDArray[np.int64]
 
 
+def loaded_teacher(teaching: Teaching, otherwise: str) -> LoadedModel:
+    """The teacher's model, if there is one here.
+
+    Args:
+        teaching: The teacher, and what it did.
+        otherwise: What a teacher that runs elsewhere does not allow, as the end of a sentence.
+
+    Raises:
+        KdprobeError: There is no transfer set, or the teacher does not run here.
+    """
+    if not teaching.primings:
+        raise KdprobeError("This experiment's distiller does not learn from a teacher's answers, so nothing is primed.")
+    if not isinstance(teaching.teacher, LocalTeacher):
+        raise UsageError(
+            f"The teacher runs elsewhere and {otherwise}.", "Use the teacher `transformers`, which runs here."
+        )
+    return teaching.teacher.loaded()
+
+
 @contextmanager
 def teacher_reading(teaching: Teaching) -> Iterator[Reading]:
     """The teacher as it is read here.
@@ -44,16 +67,42 @@ def teacher_reading(teaching: Teaching) -> Iterator[Reading]:
         KdprobeError: There is no transfer set, the teacher does not run here, or its logits cannot be computed from its
             last hidden states.
     """
-    if not teaching.primings:
-        raise KdprobeError("This experiment's distiller does not learn from a teacher's answers, so nothing is primed.")
-    if not isinstance(teaching.teacher, LocalTeacher):
-        raise UsageError(
-            "The teacher runs elsewhere and gives only its most likely tokens, from which the KL divergence cannot be "
-            "computed.",
-            "Use the teacher `transformers`, which runs here.",
-        )
-    with reading(TEACHER, teaching.teacher.loaded()) as read:
+    loaded = loaded_teacher(
+        teaching, "gives only its most likely tokens, from which the KL divergence cannot be computed"
+    )
+    with reading(TEACHER, loaded) as read:
         yield read
+
+
+def refuse_long(config: Any, prompt: Sequence[int], text: Sequence[int]) -> None:
+    """Checks that a prompt with its text fits into the teacher's context.
+
+    Raises:
+        UsageError: It does not.
+    """
+    length, window = len(prompt) + len(text), context_length(config)
+    if window is not None and length > window:
+        raise UsageError(
+            f"A prompt with its text has {length} tokens, but the teacher's context has {window}.",
+            "Leave out long problems.",
+        )
+
+
+def read_responses(teaching: Teaching, priming: Priming, most: int) -> Iterator[tuple[Problem, Response]]:
+    """The first responses of a strategy with their problems, without empty ones.
+
+    Raises:
+        KdprobeError: The prompts that the teacher read are not known.
+    """
+    by_id = {problem.id: problem for problem in teaching.problems}
+    for response in priming.responses[:most]:
+        if not len(response.token_ids):
+            continue
+        if response.id not in priming.prompts:
+            raise KdprobeError(
+                "The prompts that the teacher read are not known.", "Its plugin must render them itself."
+            )
+        yield by_id[response.id], response
 
 
 @torch.inference_mode()
@@ -104,12 +153,7 @@ def log_probabilities(teacher: Reading, prompt: Sequence[int], text: Sequence[in
 
 def _states(teacher: Reading, prompt: Sequence[int], text: Sequence[int]) -> Tensor:
     """What the output layer reads to predict each token of the text, `[token, d_model]`."""
-    length, window = len(prompt) + len(text), context_length(teacher.loaded.model.config)
-    if window is not None and length > window:
-        raise UsageError(
-            f"A prompt with its text has {length} tokens, but the teacher's context has {window}.",
-            "Leave out long problems.",
-        )
+    refuse_long(teacher.loaded.model.config, prompt, text)
     return teacher.states((*prompt, *text))[-len(text) :]
 
 

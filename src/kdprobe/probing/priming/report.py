@@ -29,16 +29,21 @@ def unreadable(analysis: str, error: KdprobeError) -> str:
 
 def statements(maps: Sequence[PrimingMap], teaching: Teaching, options: PrimingMapOptions, tokenizer: Any) -> list[str]:
     """What was read, and what priming changes under each strategy."""
-    origin = {"own": "its answers to the training problems", "gold": "the gold solutions of the training problems"}
-    text = origin.get(teaching.texts, f"the texts of {teaching.texts}")
     read = (
-        f"The teacher read {text}, after each strategy's prompt (primed) and after the bare question, tokenised "
-        "identically in both cases. KL(primed || bare) is in nats per token; 0 means that priming changes nothing."
+        f"The teacher read {texts_read(teaching)}, after each strategy's prompt (primed) and after the bare question, "
+        "tokenised identically in both cases. KL(primed || bare) is in nats per token; 0 means that priming changes "
+        "nothing."
     )
     return [
         read,
         *(_sentence(each, options, tokenizer) for each in maps),
     ]
+
+
+def texts_read(teaching: Teaching) -> str:
+    """The texts that the teacher reads, in words."""
+    origin = {"own": "its answers to the training problems", "gold": "the gold solutions of the training problems"}
+    return origin.get(teaching.texts, f"the texts of {teaching.texts}")
 
 
 def summary(maps: Sequence[PrimingMap], smallest: float) -> dict[str, Any]:
