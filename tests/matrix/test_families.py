@@ -134,3 +134,24 @@ def test_gold_solutions_are_scored_after_the_prompt_and_what_opens_the_turn(fami
     assert student.tokenizer.decode(sequence.prompt).endswith(before)
     value = "".join(student.tokenizer.decode([sequence.ids[token]]) for token in sequence.value)
     assert value.strip() == problem.value
+
+
+def test_the_tokens_of_a_priming_are_those_of_its_text(record):
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.probing.priming.heads.layout import layouts
+    from kdprobe.strategies.plugin import TEACHER
+    from kdprobe.strategies.prompt_pair import bare
+
+    tokenizer = load_tokenizer(record)
+    for problem in some_problems(3):
+        said = [{"role": "user", "content": f"{TEACHER}\n\n{problem.question}"}]
+        primed, plain = layouts(tokenizer, problem, prompt_ids(tokenizer, said), prompt_ids(tokenizer, bare(problem)))
+        question, asked = (
+            tokenizer.decode([layout.ids[place] for place in layout.question]).strip() for layout in (primed, plain)
+        )
+        assert question == asked
+        # A border token that is written together with other text belongs to neither.
+        assert problem.question.endswith(question)
+        assert len(question) >= len(problem.question) - len("Tom ")
+        assert tokenizer.decode([primed.ids[place] for place in primed.priming]).strip() == TEACHER

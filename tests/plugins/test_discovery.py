@@ -141,9 +141,10 @@ def test_built_ins_all_load_through_the_same_hooks():
     assert host.names("extractors") == ["robust", "published", "strict", "flexible"]
     heads = ["heads", "divergence", "attention", "association", "confidence"]
     assert host.names("tasks") == ["basics_kdprobe"]
-    outputs = ["drift", "output_divergence", "logit_lens", "priming_map", "priming_gain", "contrast"]
-    causes = ["geometry", "ablation", "patching", "circuits", "attribution", "shapley"]
-    assert host.names("analyses") == [*heads, *outputs, *causes]
+    outputs = ["drift", "output_divergence", "logit_lens"]
+    teacher = ["priming_map", "priming_heads", "priming_gain"]
+    causes = ["contrast", "geometry", "ablation", "patching", "circuits", "attribution", "shapley"]
+    assert host.names("analyses") == [*heads, *outputs, *teacher, *causes]
     assert host.names("head-metrics")[:4] == ["entropy", "self_attention", "sparsity", "similarity"]
     assert host.names("problem-sources") == ["gsm8k", "jsonl", "gsm-symbolic"]
 

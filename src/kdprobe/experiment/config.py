@@ -25,7 +25,8 @@ EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 ALL_ANALYSES = [
     *("heads", "divergence", "association", "confidence", "drift", "output_divergence", "logit_lens"),
-    *("priming_map", "priming_gain", "contrast", "geometry", "ablation", "patching", "circuits", "attribution"),
+    *("priming_map", "priming_heads", "priming_gain", "contrast", "geometry", "ablation", "patching", "circuits"),
+    "attribution",
 ]
 """kdprobe's own analyses that need no further package."""
 CONTRASTING = frozenset({"contrast"})

@@ -23,6 +23,7 @@ from kdprobe.probing.options import (
     LogitLensOptions,
     OutputDivergenceOptions,
     PrimingGainOptions,
+    PrimingHeadsOptions,
     PrimingMapOptions,
 )
 
@@ -82,6 +83,13 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         _TEACHING,
         PrimingMapOptions,
         "Where priming changes the teacher's next-token distributions, before any training; needs an experiment",
+    ),
+    (
+        "priming_heads",
+        "priming.heads.analysis",
+        _TEACHING,
+        PrimingHeadsOptions,
+        "Which attention heads of the teacher priming moves, before any training; needs an experiment",
     ),
     (
         "priming_gain",

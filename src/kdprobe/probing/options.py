@@ -132,6 +132,28 @@ class PrimingMapOptions(BaseModel):
     )
 
 
+class PrimingHeadsOptions(BaseModel):
+    """Options of `priming_heads`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problems: int = Field(
+        default=8, ge=1, description="Number of training problems whose responses are read, starting with the first."
+    )
+    neutral: int = Field(
+        default=19,
+        ge=1,
+        le=39,
+        description="Number of neutral texts that the priming is compared with; p = 0.05 needs at least 19.",
+    )
+    smallest_divergence: float = Field(
+        default=0.01, ge=0, description="The smallest Jensen-Shannon divergence of interest beyond them, in nats."
+    )
+    smallest_share: float = Field(
+        default=0.01, ge=0, description="The smallest share of attention of interest beyond them."
+    )
+
+
 class PrimingGainOptions(BaseModel):
     """Options of `priming_gain`."""
 

@@ -37,7 +37,9 @@ _SAMPLING = frozenset(
     }
 )
 """The analyses whose intervals or tests treat problems as a sample."""
-_ANY_PRECISION = frozenset({"heads", "divergence", "attention", "association", "geometry", "priming_map"})
+_ANY_PRECISION = frozenset(
+    {"heads", "divergence", "attention", "association", "geometry", "priming_map", "priming_heads"}
+)
 """The analyses that read attention patterns, which rounding to 16 bits moves little, only weights, or no student."""
 
 

@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "Said of a head whose attention, as measured by one metric, differs from the first student's by a threshold or "
-        "more, and significantly in a test over problems. The analysis's results state the metric and the threshold.",
+        "Said of a head whose attention, by one metric, differs from the first student's (of a teacher's: from that "
+        "after neutral text) by at least a threshold, and significantly in a test. The results state metric and test.",
     ),
 }
 

@@ -1,0 +1,1 @@
+"""The analysis `priming_heads`: which of the teacher's attention heads priming moves."""

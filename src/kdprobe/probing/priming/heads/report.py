@@ -1,0 +1,165 @@
+"""Sentences and JSON of `priming_heads`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdprobe.files import clean
+from kdprobe.models.reference import Dtype
+from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.labels import Head, head_label
+from kdprobe.probing.options import PrimingHeadsOptions
+from kdprobe.probing.priming.heads.attending import DIVERGENCE, FIRST_TOKEN, LEARNED_SINK, PRIMING
+from kdprobe.probing.priming.heads.measured import BARE, PRIMED, TESTED, PrimedHeads
+from kdprobe.probing.priming.heads.tables import strategy_row
+from kdprobe.probing.priming.report import texts_read
+from kdprobe.probing.priming.teaching import Teaching
+from kdprobe.stats.least import FEWEST_PROBLEMS
+from kdprobe.stats.p_values import FEWEST_DRAWS, SIGNIFICANT
+from kdprobe.words import counted, enumerated
+
+_NAMED = 3
+"""Heads that a sentence names."""
+_WHAT = {
+    DIVERGENCE: "how they divide attention among the question and the response",
+    PRIMING: "attention to the priming",
+}
+_UNITS = {DIVERGENCE: " nats", PRIMING: ""}
+
+
+def statements(
+    heads: Sequence[PrimedHeads], teaching: Teaching, dtype: Dtype, options: PrimingHeadsOptions
+) -> list[str]:
+    """What was read, what counts as moved, and which heads priming moves under each strategy."""
+    return [
+        _read_sentence(teaching, options),
+        _definition(options),
+        *(sentence for each in heads for sentence in _sentences(each)),
+        *_caveats(heads, dtype),
+    ]
+
+
+def summary(heads: Sequence[PrimedHeads]) -> dict[str, Any]:
+    """The table `priming_heads_strategies` and the heads that are moved, for JSON."""
+    return {
+        "strategies": clean([strategy_row(each) for each in heads if each.problems]),
+        "moved": [
+            {"strategy": each.strategy, "measure": measure, "layer": layer, "head": head, "value": float(value)}
+            for each in heads
+            if each.problems
+            for measure in TESTED
+            for layer, head in each.moved_heads(measure)
+            for value in [each.beyond(measure).value[layer, head]]
+        ],
+    }
+
+
+def _read_sentence(teaching: Teaching, options: PrimingHeadsOptions) -> str:
+    return (
+        f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and with "
+        f"{counted(options.neutral, 'neutral text')} of as many tokens in place of the priming. Attention is that of "
+        "the tokens from which the response is predicted."
+    )
+
+
+def _definition(options: PrimingHeadsOptions) -> str:
+    return (
+        '"Moved" means that priming does more to a head than neutral text: the Jensen-Shannon divergence of its '
+        f"attention from that after the bare question is larger by at least {options.smallest_divergence:g} nats, or "
+        f"its attention to the priming by at least {options.smallest_share:g} than to the neutral text, and p is at "
+        f"most {SIGNIFICANT:g} both over problems and among texts, adjusted for all heads and both measures. Such "
+        "changes are observed differences, not causes."
+    )
+
+
+def _sentences(each: PrimedHeads) -> Iterator[str]:
+    name = each.strategy
+    if not each.problems:
+        yield f"{name}: no response contains tokens."
+        return
+    responses = f"{counted(len(each.problems), 'response')} ({sum(each.tokens):,} tokens)"
+    if each.unprimed:
+        yield f"{name}: exactly 0 in every head on {responses}, because the teacher reads the bare question."
+    elif each.controlled:
+        yield f"{name}: {responses}; the priming has {np.mean(each.priming):.0f} tokens. {_outcome(each)}"
+        yield _shares_sentence(each)
+    else:
+        yield (
+            f"{name}: in {len(each.problems) - len(each.located)} of {counted(len(each.problems), 'problem')}, the "
+            "tokens of the question are not found in the primed prompt, or more than once. So which tokens are the "
+            "priming's is not known, nothing is compared with neutral text, and whether a head moved cannot be told. "
+            "The divergence is that on the response's own tokens alone; the largest is in "
+            f"{_listed(each, ranked(each.mean(DIVERGENCE, PRIMED))[:1])}."
+        )
+
+
+def _shares_sentence(each: PrimedHeads) -> str:
+    priming = _percent(each, PRIMING, PRIMED)
+    first, first_bare = (_percent(each, FIRST_TOKEN, prompt) for prompt in (PRIMED, BARE))
+    return (
+        f"{each.strategy}: on average over heads, {priming} of the attention is on the priming, and {first} on the "
+        f"first token ({first_bare} after the bare question). Divergences compare attention on the question and the "
+        f"response; what is on other tokens, {each.divided_out(PRIMED):.1%} after the primed and "
+        f"{each.divided_out(BARE):.1%} after the bare prompt, is divided out."
+    )
+
+
+def _outcome(each: PrimedHeads) -> str:
+    total = int(np.prod(each.values.shape[-2:]))
+    largest = ranked(each.beyond(DIVERGENCE).value)[:1]
+    if not each.decidable:
+        few = [
+            *([counted(len(each.problems), "problem")] * (len(each.problems) < FEWEST_PROBLEMS)),
+            *([counted(each.neutral_texts, "neutral text")] * (each.neutral_texts < FEWEST_DRAWS)),
+        ]
+        return (
+            f"{enumerated(few)}: too few to tell whether a head moved, for which at least {FEWEST_PROBLEMS} problems "
+            f"and {FEWEST_DRAWS} neutral texts are needed. The largest divergence beyond neutral text is in "
+            f"{_listed(each, largest)}."
+        )
+    moved = {measure: each.moved_heads(measure) for measure in TESTED}
+    if not any(moved.values()):
+        return (
+            f"That priming moves any of {total} heads more than neutral text does is not shown. The largest divergence "
+            f"beyond neutral text is in {_listed(each, largest)}."
+        )
+    found = len({head for heads in moved.values() for head in heads})
+    by = "; ".join(
+        f"{len(heads)} by {_WHAT[measure]}, most in {_listed(each, heads[:_NAMED], measure)}"
+        if heads
+        else f"none is shown to be by {_WHAT[measure]}"
+        for measure, heads in moved.items()
+    )
+    return f"{found} of {total} heads moved: {by}."
+
+
+def _listed(each: PrimedHeads, heads: Sequence[Head], measure: str = DIVERGENCE) -> str:
+    if not each.controlled:
+        values = each.mean(measure, PRIMED)
+        return "; ".join(f"{head_label(*head)} ({values[head]:.3g}{_UNITS[measure]})" for head in heads)
+    beyond = each.beyond(measure)
+
+    def value(head: Head) -> str:
+        low, high = beyond.low[head], beyond.high[head]
+        interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
+        return f"{head_label(*head)} ({beyond.value[head]:+.3f}{_UNITS[measure]}{interval})"
+
+    return "; ".join(map(value, heads))
+
+
+def _percent(each: PrimedHeads, measure: str, prompt: int) -> str:
+    return f"{np.nanmean(each.mean(measure, prompt)):.1%}"
+
+
+def _caveats(heads: Sequence[PrimedHeads], dtype: Dtype) -> Iterator[str]:
+    read = [each for each in heads if each.problems]
+    if dtype != "float32" and read:
+        yield f"The teacher was read in {dtype}, as it runs: shares of attention are rounded to about three digits."
+    if shares := [float(each.of(LEARNED_SINK).mean()) for each in read if each.sinks]:
+        yield (
+            f"{max(shares):.1%} of the attention goes to learned sinks, which are not tokens; divergences compare the "
+            "rest."
+        )
