@@ -1,11 +1,14 @@
-"""Memory and time of analyses as students, problems, tokens, heads and layers grow.
+"""Memory and time of analyses as students, problems, tokens, heads and layers grow, and what an 8B student would need.
 
     python benchmarks/probing.py [--analyses heads patching ...] [--json FILE]
 
-Random Llamas with the tokenizer of SmolLM2 and random adapters are probed, every analysis and size in a process of its
-own: first at a base size, then with one size after the other multiplied. The first table has mebibytes at the peak
-(Linux), above what the process held with all libraries imported, models included; the second has seconds. Both have the
-base's figures and, for every size that grows, the ratio to them.
+Random Llamas with the tokenizer of SmolLM2 and random adapters are examined, every analysis in a process of its own:
+first at a base size, then with one size after the other multiplied, then with three of them doubled. The first table
+has mebibytes at the peak (Linux), above what the process held with all libraries imported, models included; the second
+has seconds. Both have the base's figures and, for every size that grows, the ratio to them. `predicted` is the ratio
+that `probing_fit.py` predicts with three sizes doubled, which it is not fitted to. The third table has what each
+further student adds to the peak, and to the result's tables; the last is for Llama 3.1 8B with eight adapters on a GPU
+of 80 GB, on paper.
 """
 
 from __future__ import annotations
@@ -16,116 +19,177 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from peak_memory import peak_of
+from probing_fit import BATCH, fitted, paper_rows, predicted
 from result_file import write_result
 
-BASE = {"students": 2, "problems": 4, "tokens": 256, "heads": 4, "layers": 4}
-GROWN = {"students": 4, "problems": 4, "tokens": 4, "heads": 4, "layers": 4}
+BASE = {"students": 2, "problems": 2, "tokens": 192, "heads": 8, "layers": 4}
+GROWN = {"students": 3, "problems": 3, "tokens": 4, "heads": 4, "layers": 3}
 """By what each size is multiplied."""
+DOUBLED = ("tokens", "heads", "layers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "heads": {"control": 0},
     "divergence": {},
+    "geometry": {},
+    "output_divergence": {},
+    "logit_lens": {"problems": 16},
+    "attribution": {"problems": 16},
     "ablation": {"exact": 2, "together": 2, "random_sets": 3, "problems": 16},
     "patching": {"exact": 2, "together": 2, "random_sets": 3, "problems": 16},
     "circuits": {"exact": 2, "problems": 16},
-    "attribution": {"problems": 16},
-    "output_divergence": {},
-    "logit_lens": {},
+    "contrast": {"layers": 2, "problems": 16},
 }
 HEAD_DIM = 16
 MODEL = "smollm2-135m-instruct"
 
 
 def main() -> None:
-    """Prints both tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--analyses", nargs="+", choices=OPTIONS, default=list(OPTIONS))
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        name, sizes = given.one
-        print(json.dumps(measured(name, json.loads(sizes))))
+        print(json.dumps(measured(given.one)))
         return
-    sizes = {"base": BASE, **{size: {**BASE, size: BASE[size] * times} for size, times in GROWN.items()}}
-    found = {name: {what: in_child(name, chosen) for what, chosen in sizes.items()} for name in given.analyses}
+    found = {}
+    for name in given.analyses:
+        found[name] = in_child(name)
+        print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
+    fits = print_tables(found)
+    if given.json:
+        write_result(given.json, {"base": BASE, "grown": GROWN, "found": found, "fits": fits})
+
+
+def print_tables(found: Mapping[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Prints all tables, and returns what was fitted to the peaks."""
+    fits = {}
+    for name, each in found.items():
+        points = [
+            (all_sizes(chosen), each[what]["MiB"]) for what, chosen in chosen_sizes().items() if what != "doubled"
+        ]
+        fits[name] = fitted(points)
     print(f"base: {', '.join(f'{size} {number}' for size, number in BASE.items())}")
     for what in ("MiB", "s"):
+        last = f" {', '.join(DOUBLED)} x 2 | predicted |" if what == "MiB" else ""
         grown = " | ".join(f"{size} x {times}" for size, times in GROWN.items())
-        print(f"\n| analysis | {what} | {grown} |\n| --- |{' --- |' * (1 + len(GROWN))}")
+        print(f"\n| analysis | {what} | {grown} |{last}\n| --- |{' --- |' * (1 + len(GROWN) + 2 * bool(last))}")
         for name, each in found.items():
             base = each["base"][what]
-            ratios = " | ".join(f"{each[size][what] / base:.2f}" for size in GROWN)
-            print(f"| `{name}` | {base:.{0 if what == 'MiB' else 1}f} | {ratios} |")
-    if given.json:
-        write_result(given.json, {"base": BASE, "grown": GROWN, "found": found})
+            row = [f"{each[size][what] / base:.2f}" for size in GROWN]
+            if last:
+                doubled = each["doubled"][what]
+                row += [
+                    f"{doubled / base:.2f}",
+                    f"{predicted(fits[name], all_sizes(chosen_sizes()['doubled'])) / base:.2f}",
+                ]
+            print(f"| `{name}` | {base:.{0 if what == 'MiB' else 1}f} | {' | '.join(row)} |")
+    added = BASE["students"] * (GROWN["students"] - 1)
+    print("\n| analysis | MiB per student, peak | tables |\n| --- | --- | --- |")
+    for name, each in found.items():
+        peak, tables = ((each["students"][what] - each["base"][what]) / added for what in ("MiB", "tables"))
+        print(f"| `{name}` | {peak:.1f} | {tables:.1f} |")
+    print("\n| analysis | weights, GiB | rest | float32 | 16 bits | largest batch |\n|" + " --- |" * 6)
+    print("\n".join(paper_rows(fits)))
+    return fits
 
 
-def in_child(name: str, sizes: dict[str, int]) -> dict[str, float]:
-    """Peak and seconds of one analysis, in a process of its own."""
-    command = [sys.executable, __file__, "--one", name, json.dumps(sizes)]
+def chosen_sizes() -> dict[str, dict[str, int]]:
+    """The sizes that are measured, by what grows."""
+    grown = {size: {**BASE, size: BASE[size] * times} for size, times in GROWN.items()}
+    return {"base": BASE, **grown, "doubled": {**BASE, **{size: 2 * BASE[size] for size in DOUBLED}}}
+
+
+def all_sizes(sizes: dict[str, int]) -> dict[str, int]:
+    """Sizes with those that follow from them."""
+    width = HEAD_DIM * sizes["heads"]
+    shape = {"width": width, "inner": 7 * width // 2, "kv_width": width // 4, "vocabulary": 49_152, "tied": 1}
+    return {**sizes, **shape, "batch": BATCH}
+
+
+def in_child(name: str) -> dict[str, dict[str, float]]:
+    """Peaks and seconds of one analysis, in a process of its own."""
+    command = [sys.executable, __file__, "--one", name]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    found: dict[str, dict[str, float]] = json.loads(printed.splitlines()[-1])
     return found
 
 
-def measured(name: str, sizes: dict[str, int]) -> dict[str, float]:
-    """Peak in MiB and seconds of one analysis."""
-    import kdprobe
-
+def measured(name: str) -> dict[str, dict[str, float]]:
+    """Peak in MiB and seconds of one analysis at all sizes."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        model, adapters = written(Path(folder), sizes)
-        problems = problems_of(sizes)
-
-        def probe(limit: int) -> None:
-            kdprobe.probe(
-                str(model), adapters=adapters, problems=problems, limit=limit, batch_size=4, analyses=[name],
-                options={name: OPTIONS[name]}, progress=False,
-            )  # fmt: skip
-
         # Libraries are imported once, and are not what is measured.
-        probe(2)
-        started = time.perf_counter()
-        peak = peak_of(lambda: probe(len(problems)))
-        return {"MiB": peak, "s": time.perf_counter() - started}
+        run(name, written(Path(folder) / "first", BASE), problems_of(BASE))
+        for what, sizes in chosen_sizes().items():
+            students, problems = written(Path(folder) / what, sizes), problems_of(sizes)
+            started = time.perf_counter()
+            tables: list[float] = []
+            peak = peak_of(
+                lambda students=students, problems=problems, tables=tables: tables.append(run(name, students, problems))
+            )
+            found[what] = {"MiB": peak, "s": time.perf_counter() - started, "tables": tables[0]}
+    return found
 
 
-def written(folder: Path, sizes: dict[str, int]) -> tuple[Path, dict[str, str]]:
-    """A random model and its adapters."""
+def run(name: str, students: list[Any], problems: list[Any]) -> float:
+    """Runs an analysis with a pool of its own, as `kdprobe.probe` does; returns the MiB of its tables."""
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.students.pool import StudentPool
+
+    host = Host()
+    analysis = host.build("analyses", name, host.options("analyses", name, OPTIONS[name]))
+    with StudentPool() as pool:
+        context = AnalysisContext(
+            students=students, problems=problems, batch_size=BATCH, pool=pool, head_metrics=head_metrics_of(host),
+            counterfactuals=lambda problem: [problem_of(int(problem.id) + 1, len(problem.question.split()))],
+        )  # fmt: skip
+        result = run_analysis(name, analysis, context)
+    return sum(float(table.memory_usage(deep=True).sum()) for table in result.tables.values()) / 2**20
+
+
+def written(folder: Path, sizes: dict[str, int]) -> list[Any]:
+    """A random model and its adapters, as students."""
     from kdprobe.models.load import load_tokenizer
     from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
     from kdprobe.testing.models import random_llama, write_random_adapter
 
-    tokenizer = load_tokenizer(resolve(MODEL))
+    tokenizer, shape = load_tokenizer(resolve(MODEL)), all_sizes(sizes)
     model = folder / "model"
-    width = HEAD_DIM * sizes["heads"]
     random_llama(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"], num_key_value_heads=sizes["heads"] // 2, max_position_embeddings=4096,
+        vocab_size=len(tokenizer), hidden_size=shape["width"], intermediate_size=shape["inner"],
+        num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"],
+        num_key_value_heads=sizes["heads"] // 4, max_position_embeddings=4096, tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(model)  # fmt: skip
     tokenizer.save_pretrained(model)
+    base = resolve(str(model))
     names = [f"student{index}" for index in range(sizes["students"])]
-    return model, {name: str(write_random_adapter(model, folder / name, seed=seed)) for seed, name in enumerate(names)}
+    adapters = [write_random_adapter(model, folder / name, seed=seed, size=0.05) for seed, name in enumerate(names)]
+    return [Student("base", base), *(Student(name, base, path) for name, path in zip(names, adapters, strict=True))]
 
 
 def problems_of(sizes: dict[str, int]) -> list[Any]:
     """Problems whose question and solution have about as many tokens as asked for."""
+    # One token per word, besides the template, the numbers and the solution.
+    return [problem_of(index, sizes["tokens"] - 50) for index in range(sizes["problems"])]
+
+
+def problem_of(index: int, words: int) -> Any:
+    """A problem with a number of words."""
     from kdprobe import Problem
 
-    filled = " and" * (sizes["tokens"] - 60)
-    return [
-        Problem(
-            str(index),
-            f"Add {index} and 4{filled} nothing.",
-            f"{index} + 4 = {index + 4}\n#### {index + 4}",
-            str(index + 4),
-        )
-        for index in range(sizes["problems"])
-    ]
+    number = 10 + index
+    question = " ".join(["Add", str(number), "and", "4", *["and"] * (words - 5), "nothing."])
+    return Problem(str(index), question, f"{number} + 4 = {number + 4}\n#### {number + 4}", str(number + 4))
 
 
 if __name__ == "__main__":
