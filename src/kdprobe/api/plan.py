@@ -139,10 +139,12 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
+    from kdprobe.experiment.config import to_data
     from kdprobe.experiment.foresight.estimates import Estimates, outlook
     from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
+    from kdprobe.files import digest
     from kdprobe.models.outline.device import thread_count
     from kdprobe.models.outline.memory import Memory, general_memory
     from kdprobe.models.outline.tokenizer_process import tokenizer_process
@@ -155,10 +157,12 @@ def plan(
         opened = open_store(store)
         memory = Memory(opened.root / REMEMBERED, general_memory())
         with tokenizer_process() as process, foreseen_threads(experiment.threads, memory):
-            if memory.is_empty and not memory.general.is_empty:
-                # Prompts have to be rendered, and the model is probably known: nothing else will import transformers.
+            asked = {"config": digest(to_data(experiment))}
+            if not memory.knows("plan", asked) and not memory.general.is_empty:
+                # There are probably new prompts to render, and nothing else imports transformers for a known model.
                 process.start()
             planned = make_plan(experiment, host, memory, process)
+            memory.recall("plan", asked, lambda: True)
             judged = Estimates(opened.manifests())
             rows: list[dict[str, Any]] = []
             expected = []

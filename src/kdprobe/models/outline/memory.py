@@ -45,6 +45,10 @@ class Memory:
         """Whether nothing is remembered."""
         return self.folder is None or not self.folder.is_dir()
 
+    def knows(self, what: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether there is an entry for a result, with arguments as for `recall`; it may be damaged."""
+        return self.folder is not None and _entry(self.folder, what, inputs)[1].is_file()
+
     def recall(self, what: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """A result, computed only if none is remembered for the same inputs and versions.
 
@@ -55,8 +59,7 @@ class Memory:
         """
         if self.folder is None:
             return compute()
-        key = digest({"what": what, "inputs": inputs, "format": FORMAT, "versions": versions()})
-        file = self.folder / f"{key}.json"
+        key, file = _entry(self.folder, what, inputs)
         result = _read(file, key)
         if result is _MISSING:
             result = compute()
@@ -64,6 +67,12 @@ class Memory:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_sealed(file, {"key": key, "what": what, "result": result})
         return result
+
+
+def _entry(folder: Path, what: str, inputs: Mapping[str, Any]) -> tuple[str, Path]:
+    """The key of a result, and its file."""
+    key = digest({"what": what, "inputs": inputs, "format": FORMAT, "versions": versions()})
+    return key, folder / f"{key}.json"
 
 
 def general_memory() -> Memory | None:
