@@ -275,7 +275,7 @@ def test_an_untrained_teacher_is_not_said_to_be_moved_by_a_neutral_text(teaching
         for problem in problems
     }
     result = run(replace(given, primings=[replace(given.primings[1], prompts=prompts)]))
-    assert "That priming moves any of 8 heads more than neutral text does is not shown." in result.statements[2]
+    assert "Priming is not shown to move any of the 8 heads more than neutral text does." in result.statements[2]
     assert not result.summary["moved"]
 
 
@@ -293,8 +293,8 @@ def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching
     assert table.query("measure == 'divergence'")["value"].isna().all()
     assert (table.query("measure == 'divergence'")["primed"] > 0).all()
     assert table.query("measure == 'question'")["primed"].isna().all()
-    assert "in 6 of 6 problems, the tokens of the question are not found in the primed prompt" in result.statements[2]
-    assert "whether a head moved cannot be told" in result.statements[2]
+    assert "in 6 of 6 problems, the tokens of the question do not occur exactly once" in result.statements[2]
+    assert "there is no telling whether a head moved" in result.statements[2]
     json.dumps([figure.plotly for figure in result.figures])
 
 

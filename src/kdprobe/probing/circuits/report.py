@@ -147,9 +147,10 @@ def _of_student(measured: MeasuredStudent, seed: int) -> Iterator[str]:
         yield f"{name}: training changed no weights, so there is no gain to divide, and all effects are exactly zero."
         return
     yield measured.gain.sentence(name, measured.against)
+    closely = f"to within {measured.error:.1g} nats" if measured.error else "exactly"
     yield (
         f"{name}: with everything switched on, the base equals the student, and with everything off, the student "
-        f"equals the base (to within {measured.error:.1g} nats). {_changed(measured)}"
+        f"equals the base ({closely}). {_changed(measured)}"
     )
     groups = [(index, group) for index, group in enumerate(measured.groups) if not group.is_empty]
     parts = [index for index, group in groups if group.layer is None and group.name != EVERYTHING]

@@ -89,9 +89,9 @@ def _sentences(each: PrimedHeads) -> Iterator[str]:
     else:
         yield (
             f"{name}: in {len(each.problems) - len(each.located)} of {counted(len(each.problems), 'problem')}, the "
-            "tokens of the question are not found in the primed prompt, or more than once. So which tokens are the "
-            "priming's is not known, nothing is compared with neutral text, and whether a head moved cannot be told. "
-            "The divergence is that on the response's own tokens alone; the largest is in "
+            "tokens of the question do not occur exactly once in the primed prompt. So it is unknown which tokens are "
+            "the priming's, nothing is compared with neutral text, and there is no telling whether a head moved. "
+            "Divergences are of attention on the response's own tokens alone; the largest is in "
             f"{_listed(each, ranked(each.mean(DIVERGENCE, PRIMED))[:1])}."
         )
 
@@ -123,8 +123,8 @@ def _outcome(each: PrimedHeads) -> str:
     moved = {measure: each.moved_heads(measure) for measure in TESTED}
     if not any(moved.values()):
         return (
-            f"That priming moves any of {total} heads more than neutral text does is not shown. The largest divergence "
-            f"beyond neutral text is in {_listed(each, largest)}."
+            f"Priming is not shown to move any of the {total} heads more than neutral text does. The largest "
+            f"divergence beyond neutral text is in {_listed(each, largest)}."
         )
     found = len({head for heads in moved.values() for head in heads})
     by = "; ".join(
