@@ -202,9 +202,9 @@ def test_probed_students_read_what_the_options_say(run_cli, dated, problem_files
     read = []
 
     class Reading(bridges.Bridges):
-        def __init__(self, students, check, bases):
+        def __init__(self, students, check, *further):
             read.extend(check)
-            super().__init__(students, check, bases)
+            super().__init__(students, check, *further)
 
     monkeypatch.setattr(bridges, "Bridges", Reading)
     told = ("probe", dated, "--against", dated, "--problems", problem_files[1], "--limit", 2, "--analysis", "heads")
