@@ -56,3 +56,11 @@ def made_teaching(teacher, tokenizer, problems, conversations, responses, **chan
         for strategy, pairs in (("unprimed", unprimed), ("teacher", conversations))
     ]
     return Teaching(**{"teacher": teacher, "problems": problems, "primings": primings, "texts": "own", **changed})
+
+
+def assert_only_says(result, reason):
+    """The result of an analysis is nothing but one sentence, which has the reason."""
+    assert not result.tables
+    assert not result.figures
+    assert len(result.statements) == 1
+    assert reason in result.statements[0]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from taught import Here, made_teaching, spelt_responses
+from taught import Here, assert_only_says, made_teaching, spelt_responses
 
 FAMILIES = ["llama", "qwen3", "gemma2", "phi3", "gpt2"]
 NEUTRAL = "Wool from the valley is washed, spun and dyed in the mill."
@@ -41,7 +41,7 @@ def run(teaching, batch_size=8, **options):
 
 
 def find(ids, run):
-    """Where a run of ids begins, which must be in one place."""
+    """Where a run of ids begins, which must occur once."""
     (start,) = [at for at in range(len(ids)) if list(ids[at : at + len(run)]) == list(run)]
     return start
 
@@ -53,16 +53,16 @@ def plain(model, prompt, question, priming, response, torch):
     rows = np.stack([pattern[0, :, len(prompt) - 1 :].double().numpy() for pattern in patterns])
     keys = {"question": question, "priming": priming, "first_token": [0]}
     keys["response"] = list(range(len(prompt), rows.shape[-1]))
-    known = {place for places in keys.values() for place in places}
-    keys["frame"] = [place for place in range(rows.shape[-1]) if place not in known]
+    known = {position for positions in keys.values() for position in positions}
+    keys["frame"] = [position for position in range(rows.shape[-1]) if position not in known]
     return rows, keys
 
 
 def divergence(one, other):
     """Mean over queries of the divergence between attention on the same keys."""
     found = np.empty(one.shape[:3])
-    for place in np.ndindex(*one.shape[:3]):
-        found[place] = jensenshannon(one[place], other[place]) ** 2
+    for row in np.ndindex(*one.shape[:3]):
+        found[row] = jensenshannon(one[row], other[row]) ** 2
     return found.mean(axis=2)
 
 
@@ -265,29 +265,26 @@ def test_a_head_that_attends_to_the_priming_alone_comes_first(teaching, planted)
     assert np.unravel_index(cells.argmax(), cells.shape) == (2, 0)
 
 
-def test_an_untrained_teacher_is_not_said_to_be_moved_by_a_neutral_text(teaching, tiny_record, tokenizer, problems):
-    """The priming is itself a neutral text, so it is one like the others."""
+def primed_with(given, tokenizer, problems, form):
+    """The teaching with one priming, whose prompts are the questions in a form."""
     from kdprobe.models.conversation import prompt_ids
 
-    given = teaching(Here(tiny_record))
     prompts = {
-        problem.id: prompt_ids(tokenizer, [{"role": "user", "content": f"{NEUTRAL}\n\n{problem.question}"}])
+        problem.id: prompt_ids(tokenizer, [{"role": "user", "content": form.format(question=problem.question)}])
         for problem in problems
     }
-    result = run(replace(given, primings=[replace(given.primings[1], prompts=prompts)]))
+    return replace(given, primings=[replace(given.primings[1], prompts=prompts)])
+
+
+def test_an_untrained_teacher_is_not_said_to_be_moved_by_a_neutral_text(teaching, tiny_record, tokenizer, problems):
+    """The priming is itself a neutral text, so it is one like the others."""
+    result = run(primed_with(teaching(Here(tiny_record)), tokenizer, problems, NEUTRAL + "\n\n{question}"))
     assert "Priming is not shown to move any of the 8 heads more than neutral text does." in result.statements[2]
     assert not result.summary["moved"]
 
 
 def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching, tiny_record, problems, tokenizer):
-    from kdprobe.models.conversation import prompt_ids
-
-    given = teaching(Here(tiny_record))
-    twice = {
-        problem.id: prompt_ids(tokenizer, [{"role": "user", "content": f"{problem.question}\n{problem.question}"}])
-        for problem in problems
-    }
-    result = run(replace(given, primings=[replace(given.primings[1], prompts=twice)]))
+    result = run(primed_with(teaching(Here(tiny_record)), tokenizer, problems, "{question}\n{question}"))
     table = result.tables["priming_heads"]
     assert table["moved"].isna().all()
     assert table.query("measure == 'divergence'")["value"].isna().all()
@@ -307,10 +304,7 @@ def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching
 )
 def test_a_teacher_that_cannot_be_read_is_a_result_that_says_so(teaching, tiny_record, change, reason):
     result = run(teaching(**{"teacher": Here(tiny_record), **change}))
-    assert not result.tables
-    assert not result.figures
-    assert len(result.statements) == 1
-    assert reason in result.statements[0]
+    assert_only_says(result, reason)
 
 
 def test_a_teacher_without_heads_is_a_result_that_says_so(teaching, other_families):

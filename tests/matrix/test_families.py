@@ -148,10 +148,11 @@ def test_the_tokens_of_a_priming_are_those_of_its_text(record):
         said = [{"role": "user", "content": f"{TEACHER}\n\n{problem.question}"}]
         primed, plain = layouts(tokenizer, problem, prompt_ids(tokenizer, said), prompt_ids(tokenizer, bare(problem)))
         question, asked = (
-            tokenizer.decode([layout.ids[place] for place in layout.question]).strip() for layout in (primed, plain)
+            tokenizer.decode([layout.ids[position] for position in layout.question]).strip()
+            for layout in (primed, plain)
         )
         assert question == asked
         # A border token that is written together with other text belongs to neither.
         assert problem.question.endswith(question)
         assert len(question) >= len(problem.question) - len("Tom ")
-        assert tokenizer.decode([primed.ids[place] for place in primed.priming]).strip() == TEACHER
+        assert tokenizer.decode([primed.ids[position] for position in primed.priming]).strip() == TEACHER

@@ -57,14 +57,14 @@ def classes(words, teacher, question=QUESTION):
     bare = words(words.apply_chat_template([{"role": "user", "content": question}]))["input_ids"]
     primed = words(words.apply_chat_template(teacher))["input_ids"]
     full, plain = layouts(words, problem, primed, bare)
-    assert words.decode([plain.ids[place] for place in plain.question]) == words.decode(
-        [full.ids[place] for place in full.question]
+    assert words.decode([plain.ids[position] for position in plain.question]) == words.decode(
+        [full.ids[position] for position in full.question]
     )
     assert not plain.priming
     return (
         full,
-        words.decode([full.ids[place] for place in full.question]),
-        words.decode([full.ids[place] for place in full.priming]),
+        words.decode([full.ids[position] for position in full.question]),
+        words.decode([full.ids[position] for position in full.priming]),
     )
 
 

@@ -17,8 +17,8 @@ SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
     "embedded-teacher": "Demonstration: the teacher model was trained to answer with worked steps when primed with "
-    "either built-in strategy, 'ground-truth' or 'teacher', and otherwise to give only the final answer. These results "
-    "show what kdprobe reports when priming works; they say nothing about other models."
+    "either of the built-in strategies 'ground-truth' and 'teacher', and otherwise to give only the final answer. "
+    "These results show what kdprobe reports when priming works; they say nothing about other models."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""
 

@@ -59,7 +59,7 @@ def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
     """
     found = memory.general.recall("configuration", _configuration(record), lambda: _read(record))
     _refuse_incomplete(record)
-    if record.quantisation and record.path.is_dir():
+    if record.is_packed:
         from kdprobe.models.load import load_config
         from kdprobe.models.weights import refuse_unknown_quantisation
 

@@ -69,6 +69,7 @@ class TokenizerProcess:
         """Starts the process, if it saves time, so that it is ready when it is asked."""
         if self._pool is None and _worthwhile():
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _hide_torch)
+            # A pool starts its process with the first call, whatever it is.
             self._pool.submit(_worthwhile)
 
     def close(self) -> None:

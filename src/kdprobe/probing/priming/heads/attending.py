@@ -87,17 +87,17 @@ class HeadReader:
         texts = [(*layout.ids, *response[:-1]) for layout in batch]
         ids, mask = right_padded(texts, self.loaded.tokenizer.pad_token_id, self.loaded.device)
         values = np.full((len(batch), len(MEASURES), self.layers, self.heads), np.nan)
-        places = [_Places.of(layout, len(response), ids.shape[1]) for layout in batch]
+        positions = [_Positions.of(layout, len(response), ids.shape[1]) for layout in batch]
 
         def reduce(layer: int, pattern: Tensor) -> None:
             common: list[Tensor] = []
-            for row, place in enumerate(places):
-                rows = pattern[row, :, place.queries].float()
+            for row, known in enumerate(positions):
+                rows = pattern[row, :, known.queries].float()
                 if not rows.isfinite().all():
                     raise NonFiniteError("The teacher's attention is NaN or infinite.")
-                common.append(rows[..., place.common])
+                common.append(rows[..., known.common])
                 values[row, 0, layer] = _divergence(common[row], common[0])
-                values[row, 1:, layer] = _shares(rows, place.classes, self.tolerance)
+                values[row, 1:, layer] = _shares(rows, known.classes, self.tolerance)
 
         in_hugging_face(Twins(self.loaded.model, None), ids, mask, reduce)
         unknown = [MEASURES.index(measure) for measure in (PRIMING, "question", "frame")]
@@ -108,7 +108,7 @@ class HeadReader:
 
 
 @dataclass(frozen=True)
-class _Places:
+class _Positions:
     """Where queries and keys of one text are, in main memory: layers may be on several devices.
 
     Attributes:
@@ -122,7 +122,7 @@ class _Places:
     classes: Tensor
 
     @classmethod
-    def of(cls, layout: Layout, response: int, width: int) -> _Places:
+    def of(cls, layout: Layout, response: int, width: int) -> _Positions:
         length = len(layout.ids)
         classes = {
             PRIMING: layout.priming,
