@@ -21,6 +21,10 @@ def imported(_tokenizer):
 def refuse(_tokenizer):
     raise KdprobeError("What is wrong.", "What to do.")
 
+def interrupted(_tokenizer):
+    os.kill(os.getpid(), signal.SIGINT)
+    return os.getpid()
+
 def fail_there(tokenizer, here):
     if os.getpid() != here:
         raise RuntimeError("torch is missing")
@@ -48,6 +52,7 @@ with tokenizer_process() as process:
     reader = Reader(record, Memory(), process=process)
     found = {"there": said(reader), "imported there": process.ask(imported, [reader])}
     found["imported here"] = imported(None)
+    found["interrupted there"] = process.ask(interrupted, [reader]) != here
     for function in (refuse, fail_there, die_there):
         try:
             found[function.__name__] = process.ask(function, [reader], *([] if function is refuse else [here]))
@@ -68,6 +73,8 @@ def test_a_process_without_torch_says_the_same_and_its_faults_cost_only_time(tin
     found = json.loads(done.stdout)
     assert found["imported there"] == ["transformers"]
     assert found["imported here"] == []
+    # Ctrl-C reaches every process of a terminal; the plan's own process answers it.
+    assert found["interrupted there"]
     assert found["there"] == found["here"]
     assert found["there"]["long"]
     assert len(found["there"]["beyond"]) <= 3

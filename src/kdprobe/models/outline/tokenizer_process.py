@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -96,13 +97,14 @@ def _worthwhile() -> bool:
 
 
 def _hide_torch() -> None:
-    """Imports transformers as if torch were not installed."""
+    """Imports transformers as if torch were not installed, and leaves Ctrl-C to the plan's own process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     found = importlib.util.find_spec
     importlib.util.find_spec = lambda name, package=None: None if name == "torch" else found(name, package)
     # transformers would warn that it cannot load models.
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
-    import transformers  # noqa: F401
-
+    with suppress(Exception):  # Whatever it is, it is raised again by the first call.
+        import transformers  # noqa: F401
     del os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"]
 
 
