@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ConstantInputWarning, bootstrap, spearmanr
+from scipy.stats import ConstantInputWarning, spearmanr, t, ttest_1samp
 
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.gain import Gain
 from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Sweep, chosen_students
 from kdprobe.probing.selection import select_heads
+from kdprobe.stats.crossed import crossed_test
+from kdprobe.stats.crossed_means import ratio_of_means
 from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.student import Student
 
@@ -20,39 +22,70 @@ def both(values):
 
 def test_a_share_is_the_mean_effect_over_the_mean_gain():
     gains = np.array([1.0, 3.0, 2.0, 2.0])
-    gain = Gain(both(gains), np.zeros((4, 2)), seed=0)
+    gain = Gain(both(gains), np.zeros((4, 2)))
     effects = np.stack([gains / 4, np.array([0.0, 0.0, 0.0, 8.0])], axis=1)
-    share = gain.share(both(effects))
+    share = gain.share(both(effects)[None])
     np.testing.assert_allclose(share.value, both(np.array([0.25, 1.0])))
-    # The first is a quarter of every problem's gain, whichever problems are drawn.
+    # The first is a quarter of every problem's gain, whichever problems there are.
     np.testing.assert_allclose([share.low[0], share.high[0]], 0.25)
 
-    def ratio(effect, total, axis):
-        return effect.mean(axis=axis) / total.mean(axis=axis)
 
-    reference = bootstrap(
-        (effects[:, 1], gains),
-        ratio,
-        paired=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    assert share.low[1, 0] == pytest.approx(reference.low, abs=0.1)
-    assert share.high[1, 0] == pytest.approx(reference.high, abs=0.2)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_ends_of_a_share_are_where_the_remainder_may_just_be_zero(seeds):
+    """The remainder is effect - share gain; its test is scipy's, or the crossed one of a strategy against nothing."""
+    random = np.random.default_rng(3)
+    gains = random.normal(4, 1, size=(seeds, 8))
+    effects = 0.3 * gains + random.normal(size=gains.shape) + random.normal(size=(seeds, 1)) / 2
+    gain = Gain.over_seeds([Gain(both(each), np.zeros((8, 2))) for each in gains])
+    share = gain.share(both(effects))
+    assert share.low[0] < effects.mean() / gains.mean() < share.high[0]
+    for end in (share.low[0], share.high[0]):
+        remainder = effects - end * gains
+        if seeds == 1:
+            assert ttest_1samp(remainder[0], 0).pvalue == pytest.approx(0.05)
+        else:
+            assert crossed_test(remainder, np.zeros(8)).p == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("problems", [2, 4, 6, 8, 16])
+@pytest.mark.parametrize("size", [0.5, 2.0])
+def test_intervals_of_shares_cover_in_19_of_20_cases_however_few_the_problems(problems, size):
+    random, repetitions, true = np.random.default_rng(problems), 5_000, 0.4
+    gains = random.normal(size, 1, size=(problems, repetitions))
+    share = ratio_of_means((true * gains + random.normal(0, 0.5, gains.shape))[None], gains[None])
+    half = t.ppf(0.975, problems - 1) * gains.std(axis=0, ddof=1) / np.sqrt(problems)
+    known = np.abs(gains.mean(axis=0)) > half
+    # A gain that may be zero has no share of a known size.
+    np.testing.assert_array_equal(np.isfinite(share.low), known)
+    covered = (share.low[known] <= true) & (true <= share.high[known])
+    assert covered.mean() == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / known.sum()))
+
+
+def test_intervals_of_shares_of_strategies_cover_too():
+    """Three seeds of which each has a share of its own, on eight problems."""
+    random, repetitions, true = np.random.default_rng(5), 3_000, 0.4
+    gains = random.normal(2, 1, size=(1, 8, repetitions)) + random.normal(0, 0.3, size=(3, 8, repetitions))
+    shares = true + random.normal(0, 0.1, size=(3, 1, repetitions))
+    found = ratio_of_means(shares * gains + random.normal(0, 0.5, size=gains.shape), gains)
+    assert np.isfinite(found.low).mean() > 0.99
+    covered = (found.low <= true) & (true <= found.high)
+    assert covered.mean() > 0.94
+    # Leaving out the seeds, as if the three were one, would not do.
+    alone = ratio_of_means((shares * gains).mean(axis=0, keepdims=True), gains.mean(axis=0, keepdims=True))
+    assert ((alone.low <= true) & (true <= alone.high)).mean() < 0.5
 
 
 @pytest.mark.parametrize("gains", [[1.0, -1.0, 0.5, -0.4], [0.0, 0.0, 0.0, 0.0], [2.0]])
 def test_a_gain_that_may_be_zero_has_no_shares(gains):
-    gain = Gain(both(np.array(gains)), np.zeros((len(gains), 2)), seed=0)
-    assert np.isnan(gain.share(both(np.ones((len(gains), 3)))).value).all()
+    gain = Gain(both(np.array(gains)), np.zeros((len(gains), 2)))
+    assert np.isnan(gain.share(both(np.ones((1, len(gains), 3)))).value).all()
     assert "shares of it are not reported" in gain.sentence("none", "untrained")
 
 
 def test_a_loss_counts_as_gain_downwards():
-    gain = Gain(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])), seed=0)
+    gain = Gain(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])))
     assert gain.sign == -1
-    np.testing.assert_allclose(gain.share(both(np.array([[-1.0], [-1.0], [-1.0]]))).value, 1 / 3)
+    np.testing.assert_allclose(gain.share(both(np.array([[[-1.0], [-1.0], [-1.0]]]))).value, 1 / 3)
     assert "shares of it are not reported" not in gain.sentence("none", "untrained")
 
 

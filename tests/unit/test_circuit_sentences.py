@@ -42,7 +42,7 @@ def student_of(changes, exact=None, *, gain=4.0, layers=True, problems=7):
     return MeasuredStudent(
         student="s",
         against="base",
-        gain=Gain(after, np.zeros_like(after), 0),
+        gain=Gain(after, np.zeros_like(after)),
         error=0.0,
         same=False,
         rest_kinds=[],

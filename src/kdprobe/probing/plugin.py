@@ -22,12 +22,12 @@ _FORMATS = {
     "association": 2,
     "attention": 2,
     "attribution": 3,
-    "circuits": 2,
+    "circuits": 3,
     "divergence": 4,
     "drift": 2,
     "geometry": 2,
     "heads": 8,
-    "patching": 4,
+    "patching": 5,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(

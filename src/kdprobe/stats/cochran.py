@@ -7,7 +7,11 @@ chance, and where adjusting for several comparisons looks.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 _SMALLEST = 1e-12
 
@@ -21,8 +25,13 @@ def critical_value(tail: float, share: float, df: float, other_df: float) -> flo
         df: Degrees of freedom of the first part.
         other_df: Degrees of freedom of the second part.
     """
+    return float(critical_values(tail, np.asarray(share), df, other_df))
+
+
+def critical_values(tail: float, shares: NDArray[Any], df: float, other_df: float) -> NDArray[np.float64]:
+    """The same for many shares, `[...]`."""
     first, second = scipy.stats.t.isf(tail, df), scipy.stats.t.isf(tail, other_df)
-    return float(share * first + (1 - share) * second)
+    return np.asarray(shares * first + (1 - shares) * second)
 
 
 def upper_tail(t: float, share: float, df: float, other_df: float) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.clustered import Groups, unanimous_counts
-from kdprobe.stats.cochran import critical_value, upper_tail
+from kdprobe.stats.cochran import critical_value, critical_values, upper_tail
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 from kdprobe.stats.least import FEWEST_SEEDS
 
@@ -169,6 +169,13 @@ def half_width(estimate: CrossedEstimate, error: float) -> float:
     if estimate.cochran_df is None:
         return float(scipy.stats.t.ppf((1 + LEVEL) / 2, float(estimate.df))) * error
     return critical_value((1 - LEVEL) / 2, float(estimate.seeds_share), *estimate.cochran_df) * error
+
+
+def half_widths(estimate: CrossedEstimate) -> NDArray[np.float64]:
+    """Half the widths of the 95% intervals of many differences, `[...]`."""
+    if estimate.cochran_df is None:
+        return np.asarray(scipy.stats.t.ppf((1 + LEVEL) / 2, estimate.df) * estimate.error)
+    return critical_values((1 - LEVEL) / 2, estimate.seeds_share, *estimate.cochran_df) * estimate.error
 
 
 def _two_sided_p(estimate: CrossedEstimate, t: float) -> float:

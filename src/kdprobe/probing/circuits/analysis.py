@@ -81,7 +81,7 @@ class CircuitsAnalysis:
         base = _base(context, student.base if student.adapter else untrained.base)
         division = divided(base, trained)
         against = untrained.name if base.record.digest == untrained.base.digest else base.record.name
-        one = measured(division, sequences, self.options, student.name, against, context.seed)
+        one = measured(division, sequences, self.options, student.name, against)
         donor = patched(read_heads(trained, sequences, student.name))
         with reader(base) as reading, progress(f"Patching by gradient: {against}", len(sequences)) as bar:
             effects = screened_effects(reading, sequences, donor, bar=bar)

@@ -58,13 +58,12 @@ class MeasuredStudent:
         return len(self.chosen) < len(self.screened)
 
 
-def measured(  # noqa: PLR0917
+def measured(
     division: Division,
     sequences: Sequence[ProblemSequence],
     options: CircuitsOptions,
     student: str,
     against: str,
-    seed: int,
 ) -> MeasuredStudent:
     """Switches the groups, screens the circuits of attention, and switches the first of them one by one.
 
@@ -74,13 +73,12 @@ def measured(  # noqa: PLR0917
         options: How much to switch.
         student: The student's name.
         against: The name of its base.
-        seed: Of the bootstrap.
 
     Raises:
         KdprobeError: The base with everything on is not the student.
     """
     after, before = (gold_log_p(each, len(each.tokenizer), sequences) for each in (division.student, division.base))
-    gain = Gain(after, before, seed)
+    gain = Gain(after, before)
     groups = groups_of(division, by_layer=options.layers)
     group_effects = _switched(division, [group.update for group in groups], sequences, f"Groups of circuits: {student}")
     everything = [group.name for group in groups].index(EVERYTHING)

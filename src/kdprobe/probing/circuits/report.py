@@ -54,7 +54,7 @@ def _with_effects(measured: MeasuredStudent, names: list[dict[str, Any]], both: 
     rows = [dict(name) for name in names]
     for switched in SWITCHED:
         effects = getattr(both, switched)[:, : len(names)]
-        shares = measured.gain.share(towards(switched, effects)).value[:, 0].tolist()
+        shares = measured.gain.share(towards(switched, effects)[None]).value[:, 0].tolist()
         for row, effect, share in zip(rows, effects[..., 0].mean(axis=0).tolist(), shares, strict=True):
             row[switched] = effect
             row[f"share_{switched}"] = share if np.isfinite(share) else None
@@ -137,7 +137,7 @@ class _Family:
 
 def _family(measured: MeasuredStudent, switched: str, both: Switched, labels: Sequence[str], seed: int) -> _Family:
     effects = getattr(both, switched)
-    shares = measured.gain.share(towards(switched, effects)).value[:, 0]
+    shares = measured.gain.share(towards(switched, effects)[None]).value[:, 0]
     return _Family(measured, switched, labels, effects[..., 0], shares, tested(effects, seed)[:, 0], seed)
 
 

@@ -89,7 +89,7 @@ def _rows(measured: MeasuredStudent, found: _Effects, problems: Sequence[str], s
     frames = []
     for switched in SWITCHED:
         effects: Array = getattr(found.effects, switched)
-        means, share = means_over_problems(effects, seed), measured.gain.share(towards(switched, effects))
+        means, share = means_over_problems(effects, seed), measured.gain.share(towards(switched, effects)[None])
         missing = np.full(effects.shape[1:], np.nan)
         p = tested(effects, seed) if found.tested else missing
         pooled = (means.value, means.low, means.high, p, share.value, share.low, share.high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,8 @@ import pandas as pd
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.sweep import Array, Sign
 from kdprobe.probing.tables import POOLED
-from kdprobe.stats.bootstrap import Means, bootstrap, means_over_problems, percentiles
+from kdprobe.stats.bootstrap import Means
+from kdprobe.stats.crossed_means import estimated_means, ratio_of_means
 
 
 class Gain:
@@ -19,17 +21,28 @@ class Gain:
     Args:
         trained: `[problem, target]`, in nats.
         first: The same of the first student.
-        seed: Of the bootstrap.
     """
 
-    def __init__(self, trained: Array, first: Array, seed: int) -> None:
-        self.by_problem = trained - first
-        self.seed = seed
+    def __init__(self, trained: Array, first: Array) -> None:
+        self.by_seed = (trained - first)[None]
+
+    @classmethod
+    def over_seeds(cls, gains: Sequence[Gain]) -> Gain:
+        """The gain of a strategy with at least three seeds, or that of its only student."""
+        found = cls(gains[0].by_problem, np.zeros_like(gains[0].by_problem))
+        found.by_seed = np.concatenate([gain.by_seed for gain in gains])
+        return found
+
+    @property
+    def by_problem(self) -> Array:
+        """The mean over seeds, `[problem, target]`."""
+        mean: Array = self.by_seed.mean(axis=0)
+        return mean
 
     @cached_property
     def means(self) -> Means:
-        """Per target, with intervals over problems."""
-        return means_over_problems(self.by_problem, self.seed)
+        """Per target, with intervals over problems, and over seeds where there are several."""
+        return estimated_means(self.by_seed).means
 
     @property
     def sign(self) -> Sign:
@@ -43,25 +56,18 @@ class Gain:
         return differs
 
     def share(self, effects: Array) -> Means:
-        """Effects relative to the gain; their intervals use the same resampled problems for both.
+        """Effects relative to the gain, with Fieller's intervals, which are valid with few problems.
 
         Args:
-            effects: `[problem, ..., target]`, in nats, in the direction of the gain.
+            effects: `[seed, problem, ..., target]`, in nats, in the direction of the gain.
 
         Returns:
             `[..., target]`; NaN if the gain is not significantly different from zero.
         """
-        problems = len(effects)
-        gain = self.by_problem.reshape(problems, *[1] * (effects.ndim - 2), -1)
-
-        def share(counts: Array) -> Array:
-            drawn: Array = np.tensordot(counts, effects, axes=1) / np.tensordot(counts, gain, axes=1)
-            return drawn
-
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = effects.mean(axis=0) / gain.mean(axis=0)
-            low, high = percentiles(bootstrap(share, problems, seed=self.seed))
-        return Means(*(np.where(self.differs, part, np.nan) for part in (value, low, high)))
+        seeds, problems = effects.shape[:2]
+        gain = self.by_seed.reshape(seeds, problems, *[1] * (effects.ndim - 3), -1)
+        found = ratio_of_means(effects, gain)
+        return Means(*(np.where(self.differs, part, np.nan) for part in (found.value, found.low, found.high)))
 
     def sentence(self, trained: str, first: str) -> str:
         """The gain as a sentence."""

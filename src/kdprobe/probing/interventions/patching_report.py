@@ -19,7 +19,7 @@ from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.probing.interventions.tables import effect_table, joined, selection_table, set_table
 from kdprobe.probing.labels import head_label
 from kdprobe.probing.tables import POOLED
-from kdprobe.stats.bootstrap import means_over_problems
+from kdprobe.stats.bootstrap import Means, means_over_problems
 from kdprobe.students.sequence import ProblemSequence
 
 
@@ -48,9 +48,13 @@ class Patched:
         """The pair as text."""
         return f"{self.source} into {self.receiver}"
 
-    def towards_gain(self, effects: Array) -> Array:
-        """Effects in the direction of the gain; what is taken away from the trained student counts as carried."""
-        return effects if self.source == self.trained else -effects
+    def share(self, effects: Array) -> Means:
+        """Effects as shares of the gain; what is taken away from the trained student counts as carried.
+
+        Args:
+            effects: `[problem, ..., target]`.
+        """
+        return self.gain.share((effects if self.source == self.trained else -effects)[None])
 
 
 def patching_result(
@@ -108,7 +112,7 @@ def _with_shares(pair: Patched, sequences: Sequence[ProblemSequence], seed: int)
     table[["share", "share_low", "share_high"]] = np.nan
     screened = pair.sweep.screened.reshape(len(sequences), -1, len(TARGETS))
     for method, effects in (("gradient", screened), ("exact", pair.sweep.exact)):
-        share = pair.gain.share(pair.towards_gain(effects))
+        share = pair.share(effects)
         for target, name in enumerate(TARGETS):
             # Rows of one method, target and problem are in the order of the heads.
             rows = (
@@ -122,7 +126,7 @@ def _with_shares(pair: Patched, sequences: Sequence[ProblemSequence], seed: int)
 def _sentence(pair: Patched, seed: int) -> str:
     """Which heads carry most, and what all heads carry together."""
     effects = means_over_problems(pair.sweep.exact[..., 0], seed)
-    shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
+    shares = pair.share(pair.sweep.exact).value[:, 0]
     towards = pair.sign * pair.sweep.exact[..., 0]
     leading = pair.sweep.selection.leading(pair.sweep.heads, towards, NAMED)
     carrying = [index for index in leading if towards[:, index].mean() > 0]
@@ -133,7 +137,7 @@ def _sentence(pair: Patched, seed: int) -> str:
         for index in carrying
     )
     all_heads = pair.sweep.together["every"]
-    share = pair.gain.share(pair.towards_gain(all_heads)).value[0]
+    share = pair.share(all_heads).value[0]
     together = f"all heads together {float(all_heads[:, 0].mean()):+.2f} nats" + (
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
@@ -151,7 +155,7 @@ def _sentence(pair: Patched, seed: int) -> str:
 def _summary(pair: Patched) -> dict[str, Any]:
     """The gain, and the heads whose effects were computed exactly, those that carry most first."""
     effects = pair.sweep.exact[..., 0].mean(axis=0)
-    shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
+    shares = pair.share(pair.sweep.exact).value[:, 0]
     return {
         "source": pair.source,
         "receiver": pair.receiver,
