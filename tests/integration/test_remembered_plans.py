@@ -13,6 +13,7 @@ import pytest
 from kdprobe.errors import KdprobeError
 from kdprobe.files import write_sealed
 from kdprobe.models.outline import memory as memory_module
+from kdprobe.models.outline.fork import cores
 from kdprobe.models.outline.memory import Memory
 
 DATED = "{% if brief is defined %}Brief. {% endif %}Today: {{ strftime_now('%d %b %Y') }}\n"
@@ -168,11 +169,16 @@ def test_nothing_is_recalled_under_another_format_or_another_version(plan, tmp_p
 
 
 SCRIPT = """
-import json, sys
+import json, os, sys
+exec(sys.argv[3])
 import kdprobe
-result = kdprobe.plan(sys.argv[1], store=sys.argv[2], progress=False)
+try:
+    result = kdprobe.plan(sys.argv[1], store=sys.argv[2], progress=False)
+    said = json.loads(result.to_json())
+except kdprobe.KdprobeError as error:
+    said = {"refused": str(error)}
 loaded = sorted(name for name in ("torch", "transformers", "peft", "scipy", "lm_eval") if name in sys.modules)
-print(json.dumps({"loaded": loaded, **json.loads(result.to_json())}))
+print(json.dumps({"loaded": loaded, **said}))
 """
 
 
@@ -180,8 +186,8 @@ print(json.dumps({"loaded": loaded, **json.loads(result.to_json())}))
 def planned(tmp_path):
     """Plans in a process of its own; returns what it says, and which slow libraries it has imported."""
 
-    def plan(config, store, cache="cache"):
-        command = [sys.executable, "-c", SCRIPT, config, tmp_path / store]
+    def plan(config, store, cache="cache", before=""):
+        command = [sys.executable, "-c", SCRIPT, config, tmp_path / store, before]
         environment = {**os.environ, "KDPROBE_CACHE": str(tmp_path / cache)}
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
         return found, found.pop("loaded")
@@ -189,10 +195,11 @@ def planned(tmp_path):
     return plan
 
 
-def test_a_second_plan_imports_neither_torch_nor_transformers(planned, model, tiny_config):
+def test_plans_import_neither_torch_nor_transformers(planned, model, tiny_config):
     config, primed = tiny_config(model), tiny_config(model, strategies='["none", "confidence"]')
     first, loaded = planned(config, "store")
-    assert {"torch", "transformers"} <= set(loaded)
+    # What needs torch is found out in another process.
+    assert loaded == [] or cores() == 1
     assert planned(config, "store") == (first, [])
     # Another strategy is rendered, in a process that does without torch.
     other, loaded = planned(primed, "store")
@@ -207,3 +214,50 @@ def test_without_a_cache_folder_a_plan_is_the_same(planned, model, tiny_config, 
     config = tiny_config(model)
     (tmp_path / "a file").write_text("")
     assert planned(config, "store", cache="a file")[0] == planned(config, "another store")[0]
+
+
+FAULTS = {
+    "no process is started": "import torch",
+    "there is one core": "from kdprobe.models.outline import fork; fork.cores = lambda: 1",
+    "they are killed": """
+from kdprobe.models.outline import helpers
+helpers._hide_torch = helpers._import_models = lambda: os.kill(os.getpid(), 9)
+""",
+    "they fail": """
+from kdprobe.models.outline import helpers
+helpers._hide_torch = helpers._import_models = lambda: sys.modules.update(transformers=None, torch=None)
+""",
+    "there is no room for them": """
+import multiprocessing.context
+def refuse(process):
+    raise OSError("no room")
+multiprocessing.context.ForkProcess.start = refuse
+""",
+}
+
+
+def of_an_unknown_type(folder):
+    rewritten("config.json", '"float32"', '"float33"')(folder)
+
+
+def of_no_language_model(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "vit", "vocab_size": 512}))
+
+
+def test_whatever_goes_wrong_with_helping_processes_a_plan_is_the_same(planned, model, tiny_config):
+    config = tiny_config(model)
+    helped, loaded = planned(config, "store")
+    assert loaded == [] or cores() == 1
+    for number, fault in enumerate(FAULTS.values()):
+        alone, loaded = planned(config, f"store {number}", cache=f"cache {number}", before=fault)
+        assert alone == helped
+        assert {"torch", "transformers"} <= set(loaded)
+
+
+@pytest.mark.parametrize("damage", [of_an_unknown_type, of_no_language_model])
+def test_helping_processes_do_not_change_why_a_model_is_refused(planned, model, tiny_config, damage):
+    damage(model)
+    config = tiny_config(model)
+    refused = planned(config, "store")[0]["refused"]
+    assert "config" in refused or "not a causal language model" in refused
+    assert planned(config, "another store", cache="another cache", before="import torch")[0] == {"refused": refused}

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.comparison.finding import Finding
+    from kdprobe.experiment.config import Experiment
     from kdprobe.experiment.foresight.estimates import Outlook
     from kdprobe.experiment.foresight.power import Power
     from kdprobe.experiment.plan import Plan
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+    from kdprobe.models.outline.helpers import Helpers
+    from kdprobe.models.outline.memory import Memory
+
+
+_PLAN = "plan"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,55 +147,95 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
-    from kdprobe.experiment.config import to_data
-    from kdprobe.experiment.foresight.estimates import Estimates, outlook
-    from kdprobe.experiment.integrity.upkeep import REMEMBERED
-    from kdprobe.experiment.plan import make_plan
-    from kdprobe.experiment.stages.distill import adapted_modules
-    from kdprobe.files import digest
-    from kdprobe.models.outline.device import thread_count
-    from kdprobe.models.outline.memory import Memory, general_memory
-    from kdprobe.models.outline.tokenizer_process import tokenizer_process
+    from kdprobe.models.outline.helpers import helpers
+    from kdprobe.models.outline.memory import general_memory
 
-    with calling(progress=progress) as call:
+    with calling(progress=progress) as call, helpers() as processes:
+        general = general_memory()
+        if general and general.is_empty:
+            # No model is known, whichever it is.
+            processes.with_torch.start()
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = experiment_from(
             config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
         )
-        opened = open_store(store)
-        memory = Memory(opened.root / REMEMBERED, general_memory())
-        with tokenizer_process() as process, foreseen_threads(experiment.threads, memory):
-            asked = {"config": digest(to_data(experiment))}
-            if not memory.knows("plan", asked) and not memory.general.is_empty:
-                # There are probably new prompts to render, and nothing else imports transformers for a known model.
-                process.start()
-            planned = make_plan(experiment, host, memory, process)
-            memory.recall("plan", asked, lambda: True)
-            judged = Estimates(opened.manifests())
-            rows: list[dict[str, Any]] = []
-            expected = []
-            for stage in planned.stages:
-                status = opened.status(stage)
-                estimate = judged.of(stage) if status != "done" else None
-                expected += [estimate] if status != "done" else []
-                rows.append(
-                    {
-                        "kind": stage.kind,
-                        "name": stage.name,
-                        "key": stage.key,
-                        "status": status,
-                        "estimated_seconds": estimate and estimate.seconds,
-                        "estimated_bytes": estimate and round(estimate.size),
-                        "estimated_from": estimate.basis if estimate else 0,
-                    }
-                )
-            return PlanResult(
-                run=planned.run,
-                stage_rows=rows,
-                outlook=outlook(expected),
-                adapters=adapted_modules(planned.stages),
-                threads=thread_count(),
-                older_stages=opened.older_stages(),
-                details=planned,
-                warnings=tuple(call.warnings),
+        return _planned(experiment, host, open_store(store), general, processes, warnings=call.warnings)
+
+
+def _planned(
+    experiment: Experiment,
+    host: Host,
+    opened: Store,
+    general: Memory | None,
+    processes: Helpers,
+    *,
+    warnings: list[str],
+) -> PlanResult:
+    from kdprobe.experiment.foresight.estimates import Estimates, outlook
+    from kdprobe.experiment.integrity.upkeep import REMEMBERED
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.stages.distill import adapted_modules
+    from kdprobe.models.outline.device import thread_count
+    from kdprobe.models.outline.memory import Memory
+
+    memory = Memory(opened.root / REMEMBERED, general)
+    helping = _started(processes, experiment, memory)
+    with foreseen_threads(experiment.threads, memory, helping.with_torch if helping else None):
+        planned = make_plan(experiment, host, memory, helping)
+        memory.recall(_PLAN, _asked(experiment), lambda: True)
+        judged = Estimates(opened.manifests())
+        rows: list[dict[str, Any]] = []
+        expected = []
+        for stage in planned.stages:
+            status = opened.status(stage)
+            estimate = judged.of(stage) if status != "done" else None
+            expected += [estimate] if status != "done" else []
+            rows.append(
+                {
+                    "kind": stage.kind,
+                    "name": stage.name,
+                    "key": stage.key,
+                    "status": status,
+                    "estimated_seconds": estimate and estimate.seconds,
+                    "estimated_bytes": estimate and round(estimate.size),
+                    "estimated_from": estimate.basis if estimate else 0,
+                }
             )
+        return PlanResult(
+            run=planned.run,
+            stage_rows=rows,
+            outlook=outlook(expected),
+            adapters=adapted_modules(planned.stages),
+            threads=thread_count(),
+            older_stages=opened.older_stages(),
+            details=planned,
+            warnings=tuple(warnings),
+        )
+
+
+def _started(processes: Helpers, experiment: Experiment, memory: Memory) -> Helpers | None:
+    """The processes that help with a plan, those started that it will probably need; `None` if they would not help."""
+    from kdprobe.models.load import needs_conversion
+    from kdprobe.models.outline.blueprint import are_known
+    from kdprobe.models.outline.fork import cores
+    from kdprobe.models.reference import resolve
+
+    if not memory.knows(_PLAN, _asked(experiment)):
+        # There are probably new prompts to render.
+        processes.without_torch.start()
+    student = resolve(experiment.student.model, experiment.student.revision)
+    if not are_known(student, memory):
+        # A conversion imports torch into this process, and with one core, it takes longer to import two things.
+        if needs_conversion(student) or cores() == 1:
+            processes.close()
+            return None
+        processes.with_torch.start()
+    return processes
+
+
+def _asked(experiment: Experiment) -> dict[str, str]:
+    """What identifies a plan that was made before."""
+    from kdprobe.experiment.config import to_data
+    from kdprobe.files import digest
+
+    return {"config": digest(to_data(experiment))}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.store import Store
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
+    from kdprobe.models.outline.fork import Fork
     from kdprobe.models.outline.memory import Memory
 
 DEFAULT_STORE = "kdprobe-runs"
@@ -86,9 +87,16 @@ def open_store(folder: AnyPath | None) -> Store:
 
 
 @contextmanager
-def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
-    """Makes the thread count that `threads` would set known, without importing torch if `memory` knows it already."""
+def foreseen_threads(count: int | None, memory: Memory, fork: Fork | None) -> Iterator[None]:
+    """Makes the thread count that `threads` would set known.
+
+    Args:
+        count: The number that the config asks for, or `None`.
+        memory: May know the number already.
+        fork: Where torch is asked otherwise; by default in this process.
+    """
     from kdprobe.models.outline.device import threads_inputs, threads_known_by
+    from kdprobe.models.outline.helpers import import_torch
 
     inputs = threads_inputs(count)
     if "torch" in sys.modules or inputs is None:
@@ -96,14 +104,27 @@ def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
             yield
         return
 
+    if fork and not memory.general.knows("threads", inputs):
+        fork.start(import_torch)
+
+    def compute() -> int:
+        return fork.call(_thread_count, count) if fork else _thread_count(count)
+
     def ask() -> int:
-        import torch
+        return int(memory.general.recall("threads", inputs, compute))
 
-        with threads(count):
-            return torch.get_num_threads()
-
-    with threads_known_by(cache(lambda: int(memory.general.recall("threads", inputs, ask)))):
+    with threads_known_by(cache(ask)):
         yield
+
+
+def _thread_count(asked: int | None) -> int:
+    """The number of threads that torch uses if it is asked to use some number, or none in particular."""
+    import torch
+
+    if asked is None:
+        return torch.get_num_threads()
+    with threads(asked):
+        return torch.get_num_threads()
 
 
 @contextmanager

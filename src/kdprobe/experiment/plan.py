@@ -30,8 +30,8 @@ from kdprobe.experiment.stages.taught import select_stages, texts_first, transfe
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
+from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
-from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.public_names import with_hub_id
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
@@ -121,16 +121,14 @@ def _without_collection() -> Iterator[None]:
 
 
 @_without_collection()
-def make_plan(
-    experiment: Experiment, host: Host, memory: Memory | None = None, process: TokenizerProcess | None = None
-) -> Plan:
+def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, helpers: Helpers | None = None) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
 
     Args:
         experiment: Its config.
         host: The plugins.
         memory: What earlier plans found out; by default nothing, as for runs, which read everything anew.
-        process: Where tokenizers are asked about texts; by default in this process.
+        helpers: Where models and tokenizers are examined; by default in this process.
 
     Raises:
         KdprobeError: A model, file or plugin named in the config does not exist, problems overlap, or the run would
@@ -145,7 +143,7 @@ def make_plan(
     conversations = {
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
-    context = StageContext(experiment, host, student, drawn, memory=memory or Memory(), process=process)
+    context = StageContext(experiment, host, student, drawn, memory=memory or Memory(), helpers=helpers)
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)
@@ -159,7 +157,9 @@ def make_plan(
     benchmarks = planned_tasks(experiment, host)
     arms = [replace(arm, tasks=arm_tasks(context, arm.student, arm.distill, benchmarks)) for arm in arms]
     compared, tested = planned_families(arms), len(drawn.test)
-    power = planned_power(compared, tested, len(experiment.seeds), context.memory, experiment.evaluation.samples)
+    power = planned_power(
+        compared, tested, len(experiment.seeds), context.memory, experiment.evaluation.samples, helpers=helpers
+    )
     findings += too_little_evidence(arms, compared, tested, power)
     retention = retention_power(experiment, benchmarks)
     findings += hopeless_retention(retention)

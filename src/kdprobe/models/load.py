@@ -157,11 +157,11 @@ def model_folder(record: ModelRecord) -> Path:
     """The folder to load from: the record's own, or that of a GGUF file's weights, converted once per digest."""
     if record.path.suffix != ".gguf":
         return record.path
-    models = cache_folder() / "models"
-    models.mkdir(exist_ok=True)
-    folder = models / f"{record.path.stem}-{record.digest[:16]}"
+    folder = _converted(record)
     if folder.is_dir():
         return folder
+    models = folder.parent
+    models.mkdir(exist_ok=True)
     with FileLock(models / f"{folder.name}.lock"):
         if folder.is_dir():
             return folder
@@ -171,6 +171,16 @@ def model_folder(record: ModelRecord) -> Path:
         _convert(record, partial)
         partial.rename(folder)
     return folder
+
+
+def needs_conversion(record: ModelRecord) -> bool:
+    """Whether `model_folder` would have to convert a GGUF file."""
+    return record.path.suffix == ".gguf" and not _converted(record).is_dir()
+
+
+def _converted(record: ModelRecord) -> Path:
+    """The folder of a GGUF file's converted weights, which need not exist."""
+    return cache_folder() / "models" / f"{record.path.stem}-{record.digest[:16]}"
 
 
 def _convert(record: ModelRecord, folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdprobe.comparison.arms import PRIMED, Families
+from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.p_values import SIGNIFICANT
@@ -73,7 +74,9 @@ class Power:
         return typical.students is None and typical.strategies is None
 
 
-def planned_power(planned: Families, problems: int, seeds: int, memory: Memory, samples: int = 1) -> Power | None:
+def planned_power(
+    planned: Families, problems: int, seeds: int, memory: Memory, samples: int = 1, *, helpers: Helpers | None = None
+) -> Power | None:
     """What the planned comparisons could show; `None` if there are none.
 
     Args:
@@ -82,13 +85,20 @@ def planned_power(planned: Families, problems: int, seeds: int, memory: Memory, 
         seeds: The number of students of each strategy.
         memory: Remembers the result, because its computation imports scipy.
         samples: The number of answers to each problem.
+        helpers: Where it is computed if scipy has been imported there; by default in this process.
     """
     pairs = {family: len(members) for family, members in planned.items() if members}
     if not pairs:
         return None
     family = PRIMED if PRIMED in pairs else max(pairs, key=pairs.__getitem__)
     inputs = {"problems": problems, "seeds": seeds, "comparisons": pairs[family], "shares": ASSUMED_SHARES}
-    found = memory.general.recall("detectable differences", inputs, lambda: _computed(problems, seeds, pairs[family]))
+
+    def compute() -> dict[str, Any]:
+        arguments = (problems, seeds, pairs[family])
+        # transformers imports scipy, so it need not be imported once more for a new model.
+        return helpers.with_torch.call(_computed, *arguments) if helpers else _computed(*arguments)
+
+    found = memory.general.recall("detectable differences", inputs, compute)
     rows = tuple(Detectable(**row) for row in found["detectable"])
     return Power(problems, seeds, family, pairs[family], rows, found["needed"], samples)
 

@@ -25,9 +25,9 @@ from kdprobe.host.registry import Host
 from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.blueprint import Blueprint, Modules, blueprint, modules
 from kdprobe.models.outline.device import concrete_dtype, default_device
+from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
-from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
@@ -54,7 +54,7 @@ class StageContext:
         problems: The problems, transfer and test.
         pool: What is loaded of the students, shared by the stages that examine them.
         memory: What earlier plans found out about models and texts.
-        process: Where tokenizers are asked about texts.
+        helpers: Where models and tokenizers are examined; by default in this process.
     """
 
     experiment: Experiment
@@ -63,7 +63,7 @@ class StageContext:
     problems: Draw
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
-    process: TokenizerProcess | None = field(default=None, compare=False, repr=False)
+    helpers: Helpers | None = field(default=None, compare=False, repr=False)
     _known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
     """What contexts derived from this one share; these differ only in the options of the distiller."""
 
@@ -135,18 +135,20 @@ class StageContext:
     @property
     def student_blueprint(self) -> Blueprint:
         """The student without its weights; raises like `blueprint`."""
-        return self._once(("blueprint", self.student), lambda: blueprint(self.student, self.memory))
+        return self._once(("blueprint", self.student), lambda: blueprint(self.student, self.memory, self.helpers))
 
     @property
     def student_modules(self) -> Modules:
         """The names of the student's modules; raises like `modules`."""
-        return self._once(("modules", self.student), lambda: modules(self.student, self.memory))
+        return self._once(("modules", self.student), lambda: modules(self.student, self.memory, self.helpers))
 
     @cached_property
     def teacher_blueprint(self) -> Blueprint | None:
         """The teacher without its weights, if they are needed here; raises like `blueprint`."""
         record = getattr(self.teacher, "record", None) if self.uses_teacher else None
-        return blueprint(record, self.memory) if record and isinstance(self.teacher, RenderingTeacher) else None
+        if record is None or not isinstance(self.teacher, RenderingTeacher):
+            return None
+        return blueprint(record, self.memory, self.helpers)
 
     @cached_property
     def tokenizer_match(self) -> TokenizerMatch:
@@ -172,10 +174,10 @@ class StageContext:
 
     def asked(self, function: Callable[..., Known], readers: Sequence[Reader], *arguments: Any) -> Known:
         """What a function returns for the readers' tokenizers and further arguments; raises likewise."""
-        return (self.process or TokenizerProcess()).ask(function, readers, *arguments)
+        return (self.helpers or Helpers()).ask(function, readers, *arguments)
 
     def _reader(self, record: ModelRecord) -> Reader:
-        return self._once(("reader", record), lambda: Reader(record, self.memory, process=self.process))
+        return self._once(("reader", record), lambda: Reader(record, self.memory, helpers=self.helpers))
 
     def _once(self, key: Hashable, make: Callable[[], Known]) -> Known:
         """The result of `make`, computed once for this context and those derived from it."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, sha256
+from kdprobe.models.load import model_folder
+from kdprobe.models.outline.fork import UnansweredError
+from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.reference import ModelRecord
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
 """Names that configurations use for the longest sequence a model was made for."""
+_DTYPES = {None, "float64", "float32", "float16", "bfloat16"}
+_MODULES = "modules"
 
 
 @dataclass(frozen=True)
@@ -46,18 +54,19 @@ class Blueprint:
     rows: int
 
 
-def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
+def blueprint(record: ModelRecord, memory: Memory, helpers: Helpers | None = None) -> Blueprint:
     """Reads a model's configuration, and checks that transformers can load such a model here.
 
     Args:
         record: The model.
         memory: Remembers what a configuration says.
+        helpers: Where the configuration is read; by default in this process.
 
     Raises:
         UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
             incomplete, or the package needed for quantised weights is missing.
     """
-    found = memory.general.recall("configuration", _configuration(record), lambda: _read(record))
+    found = memory.general.recall("configuration", _configuration(record), lambda: _asked(record, helpers))
     _refuse_incomplete(record)
     if record.is_packed:
         from kdprobe.models.load import load_config
@@ -67,16 +76,22 @@ def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
     return Blueprint(record, found["kind"], found["context"], found["rows"])
 
 
-def modules(record: ModelRecord, memory: Memory) -> Modules:
+def modules(record: ModelRecord, memory: Memory, helpers: Helpers | None = None) -> Modules:
     """The modules that transformers builds for a model; raises like `empty_model`.
 
     Args:
         record: The model.
         memory: Remembers the modules of a configuration.
+        helpers: Where the modules are listed; by default in this process.
     """
-    found = memory.general.recall("modules", _configuration(record), lambda: _named(record))
+    found = memory.general.recall(_MODULES, _configuration(record), lambda: _listed(record, helpers))
     headless = found["headless"]
     return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
+
+
+def are_known(record: ModelRecord, memory: Memory) -> bool:
+    """Whether a model's modules are remembered."""
+    return memory.general.knows(_MODULES, _configuration(record))
 
 
 def empty_model(record: ModelRecord) -> Any:
@@ -125,6 +140,46 @@ def _configuration(record: ModelRecord) -> dict[str, str]:
     """What determines a model's modules."""
     # A GGUF file contains its configuration, so its digest covers both.
     return {"config": sha256(record.path / "config.json") if record.path.is_dir() else record.digest}
+
+
+def _asked(record: ModelRecord, helpers: Helpers | None) -> dict[str, Any]:
+    """What `_read` returns, without importing torch here if possible."""
+    if helpers:
+        model_folder(record)
+        helpers.without_torch.start()
+        with suppress(UnansweredError):
+            return helpers.without_torch.ask(_read_without_torch, record)
+    return _read(record)
+
+
+def _read_without_torch(record: ModelRecord) -> dict[str, Any]:
+    """What `_read` returns, in a process in which transformers does not find torch.
+
+    Raises:
+        ValueError: With torch, it might be refused.
+    """
+    config = json_of((model_folder(record) / "config.json").read_bytes())
+    # With torch, transformers looks up data types in it: all that depends on torch in a configuration.
+    if not _DTYPES.issuperset(_dtypes(config)):
+        raise ValueError("unusual data type")
+    return _read(record)
+
+
+def _dtypes(config: Any) -> Iterator[Any]:
+    """The data types in a configuration, or in one inside it."""
+    if isinstance(config, list):
+        yield from chain.from_iterable(map(_dtypes, config))
+    elif isinstance(config, dict):
+        yield from (value for name, value in config.items() if name in {"dtype", "torch_dtype"})
+        yield from chain.from_iterable(map(_dtypes, config.values()))
+
+
+def _listed(record: ModelRecord, helpers: Helpers | None) -> dict[str, Any]:
+    """What `_named` returns."""
+    if helpers is None:
+        return _named(record)
+    model_folder(record)
+    return helpers.with_torch.call(_named, record)
 
 
 def _read(record: ModelRecord) -> dict[str, Any]:

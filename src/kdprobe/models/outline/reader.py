@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.batches import prompt_texts
+from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.room import in_doubt, too_long
-from kdprobe.models.outline.tokenizer_process import TokenizerProcess
 from kdprobe.models.reference import ModelRecord
 from kdprobe.models.turn import assistant_turn
 
@@ -43,7 +43,7 @@ class Reader:
         memory: Remembers what it said.
         render: Turns conversations into texts if a plugin does that; then nothing about texts is remembered, because
             what determines them is unknown.
-        process: Where the tokenizer is asked; by default in this process.
+        helpers: Where the tokenizer is asked; by default in this process.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Reader:
         record: ModelRecord,
         memory: Memory,
         render: Render | None = None,
-        process: TokenizerProcess | None = None,
+        helpers: Helpers | None = None,
     ) -> None:
         self.record = record
         self._memory = memory
         self._prompt_memory = memory if render is None else Memory()
         self._render = render
-        self._process = process
+        self._helpers = helpers
         self._texts: dict[tuple[str, ...], str] = {}
 
     @cached_property
@@ -140,8 +140,8 @@ class Reader:
 
     def _asked(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """What a function returns for the tokenizer and further arguments."""
-        if self._process:
-            return self._process.ask(function, [self], *arguments)
+        if self._helpers:
+            return self._helpers.ask(function, [self], *arguments)
         return function(self.tokenizer, *arguments)
 
 

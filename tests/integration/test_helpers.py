@@ -1,4 +1,4 @@
-"""Tokenizers in a process without torch say what they say here; whatever goes wrong there is done here."""
+"""What helping processes say is what is said here; whatever goes wrong there, or causes a warning, is done here."""
 
 import json
 import os
@@ -9,13 +9,15 @@ import pytest
 
 SCRIPT = """
 import json, os, signal, sys
+from kdprobe.console.messages import listening, warn
 from kdprobe.errors import KdprobeError
+from kdprobe.models.outline.blueprint import blueprint, modules
+from kdprobe.models.outline.helpers import helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
-from kdprobe.models.outline.tokenizer_process import tokenizer_process
 from kdprobe.models.reference import resolve
 
-def imported(_tokenizer):
+def imported(_tokenizer=None):
     return sorted({"torch", "transformers"} & sys.modules.keys())
 
 def refuse(_tokenizer):
@@ -23,6 +25,10 @@ def refuse(_tokenizer):
 
 def interrupted(_tokenizer):
     os.kill(os.getpid(), signal.SIGINT)
+    return os.getpid()
+
+def warn_everywhere(_tokenizer):
+    warn("Look out.")
     return os.getpid()
 
 def fail_there(tokenizer, here):
@@ -48,11 +54,19 @@ def said(reader):
         "beyond": reader.without_rows(reader.size - 3, asked),
     }
 
-with tokenizer_process() as process:
-    reader = Reader(record, Memory(), process=process)
-    found = {"there": said(reader), "imported there": process.ask(imported, [reader])}
-    found["imported here"] = imported(None)
+def examined(*helping):
+    about, listed = blueprint(record, Memory(), *helping), modules(record, Memory(), *helping)
+    return [about.kind, about.context, about.rows, listed.linear, listed.attention, listed.headless]
+
+with helpers() as process:
+    process.with_torch.start()
+    reader = Reader(record, Memory(), helpers=process)
+    found = {"there": said(reader), "examined there": examined(process)}
+    found["imported there"] = [process.ask(imported, [reader]), process.with_torch.call(imported)]
+    found["imported here"] = imported()
     found["interrupted there"] = process.ask(interrupted, [reader]) != here
+    with listening(shown=True) as warnings:
+        found["warned here"] = [process.ask(warn_everywhere, [reader]) == here, warnings]
     for function in (refuse, fail_there, die_there):
         try:
             found[function.__name__] = process.ask(function, [reader], *([] if function is refuse else [here]))
@@ -61,21 +75,25 @@ with tokenizer_process() as process:
     found["after"] = reader.texts([[{"role": "user", "content": "Still?"}]])
 plain = Reader(record, Memory())
 found["here"] = said(plain)
+found["examined here"] = examined()
 found["still"] = plain.texts([[{"role": "user", "content": "Still?"}]])
 print(json.dumps(found))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a process cannot be forked safely")
-def test_a_process_without_torch_says_the_same_and_its_faults_cost_only_time(tiny_model):
+def test_helping_processes_say_the_same_and_their_faults_cost_only_time(tiny_model):
     command = [sys.executable, "-c", SCRIPT, tiny_model]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ})
     found = json.loads(done.stdout)
-    assert found["imported there"] == ["transformers"]
+    assert found["imported there"] == [["transformers"], ["torch", "transformers"]]
     assert found["imported here"] == []
     # Ctrl-C reaches every process of a terminal; the plan's own process answers it.
     assert found["interrupted there"]
     assert found["there"] == found["here"]
+    assert found["examined there"] == found["examined here"]
+    assert found["warned here"] == [True, ["Look out."]]
+    assert done.stderr.count("Look out.") == 1
     assert found["there"]["long"]
     assert len(found["there"]["beyond"]) <= 3
     assert found["refuse"] == ["What is wrong.", "What to do."]
