@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kdprobe.probing.attention.strongest import _columns, _strongest, _whole  # noqa: E402
+from kdprobe.probing.attention.strongest import _columns, _joined, _placed, _strongest, _whole  # noqa: E402
+from kdprobe.probing.tables import write_tables  # noqa: E402
 from kdprobe.report.payload.attention import shown_attention  # noqa: E402
 
 PATTERN = torch.tensor(
@@ -38,10 +39,8 @@ def test_a_learned_sinks_share_is_no_keys():
 
 
 def test_the_page_has_them_in_order_of_layer_head_query_and_student():
-    frames = [
-        _strongest(pattern).assign(student=name, layer=0) for name, pattern in (("b", PATTERN), ("a", PATTERN.flip(-1)))
-    ]
-    whole = pd.concat([_whole(PATTERN, 0).assign(student=name, layer=0) for name in ("b", "a")])
+    frames = [_placed(_strongest(pattern), ["b", "a"], i, 0) for i, pattern in enumerate((PATTERN, PATTERN.flip(-1)))]
+    whole = pd.concat([_placed(_whole(PATTERN, 0), ["b", "a"], index, 0) for index in range(2)])
     tokens = pd.DataFrame({"problem": "p", "position": range(5), "token": list("vwxyz")})
     shown = shown_attention({"strongest_keys": pd.concat(frames), "whole_attention": whole, "tokens": tokens})
     assert (shown["students"], shown["tokens"], shown["problem"]) == (["b", "a"], list("vwxyz"), "p")
@@ -57,3 +56,21 @@ def test_students_with_other_layers_are_not_put_side_by_side():
     tokens = pd.DataFrame({"problem": "p", "position": range(5), "token": list("vwxyz")})
     assert shown_attention({"strongest_keys": pd.concat(frames), "tokens": tokens}) is None
     assert shown_attention({"tokens": tokens}) is None
+
+
+def test_a_row_of_all_attention_takes_few_bytes_and_is_written_with_its_students_name(tmp_path):
+    names = ["=a", "'=a", "a student with a long name"]
+    pattern = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0)).tril()
+    frames = [_placed(_whole(pattern, 1), names, index, 3) for index in range(3)]
+    table = _joined(frames, ["student", "layer", "head", "query", "key", "weight"])
+    assert table.memory_usage(index=False).sum() <= 17 * len(table) + 500
+    write_tables({"whole": table}, tmp_path)
+    read = pd.read_parquet(tmp_path / "whole.parquet")
+    assert read["student"].astype(str).tolist() == [name for name in names for _ in range(64 * 65 // 2)]
+    query, key = np.tril_indices(64)
+    np.testing.assert_array_equal(read["weight"], np.tile(pattern[1].numpy()[query, key], 3))
+    written = pd.read_csv(tmp_path / "whole.csv")
+    # A spreadsheet would take the first for a formula.
+    assert written["student"].unique().tolist() == ["'=a", names[2]]
+    assert set(written["layer"]) == {3}
+    assert set(written["head"]) == {1}

@@ -122,7 +122,7 @@ def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 def _all_escaped(cells: pd.Series) -> Any:
     """The cells escaped."""
-    if not isinstance(cells.dtype, pd.StringDtype):
+    if not isinstance(cells.dtype, pd.StringDtype | pd.CategoricalDtype):
         return [_escaped(cell) for cell in cells]
     # Most columns repeat a few texts.
     codes, different = pd.factorize(cells, use_na_sentinel=False)

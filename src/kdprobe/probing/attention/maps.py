@@ -12,21 +12,23 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdprobe.console import progress
 from kdprobe.errors import UsageError
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
+from kdprobe.probing.patterns.pairwise import students_side_by_side
 from kdprobe.probing.patterns.real_keys import sink_sentences
+from kdprobe.probing.patterns.stream import read
 from kdprobe.words import counted
 
 if TYPE_CHECKING:
-    from kdprobe.students.bridge import BridgedStudent
+    from kdprobe.probing.patterns.files import PatternFile
+    from kdprobe.students.sequence import ProblemSequence
 
-Patterns = NDArray[np.float32]
-"""Attention of one student on one sequence, `[layer, head, query, key]`."""
-Shown = tuple[list[str], dict[str, Patterns], dict[str, float]]
-"""Tokens; patterns and the share of attention that goes to learned sinks, by student or file."""
+Patterns = dict[Head, NDArray[np.float32]]
+"""Attention of the shown heads of one student on one sequence, `[query, key]`."""
 
 _SHOWN = 3
 
@@ -38,16 +40,13 @@ class AttentionAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Shows one problem, or one prompt of the pattern files."""
-        tokens, patterns, sinks = (
-            _from_files(context, self.options.problem)
-            if context.patterns
-            else _from_students(context, self.options.problem)
-        )
-        layers, heads = next(iter(patterns.values())).shape[:2]
-        chosen = self.options.heads or _most_varied(patterns)
-        if wrong := [head for head in chosen if head[0] >= layers or head[1] >= heads or min(head) < 0]:
-            raise UsageError(f"There is no {head_label(*wrong[0])}: the model has {layers} layers of {heads} heads.")
+        """Shows one problem, or one prompt of the pattern files; only the shown heads' patterns are kept."""
+        problem, heads = self.options.problem, self.options.heads
+        if context.patterns:
+            tokens, patterns, sinks = _from_files(context.patterns, problem, heads)
+        else:
+            tokens, patterns, sinks = _from_students(context, problem, heads)
+        chosen = list(next(iter(patterns.values())))
         figures = [_figure(tokens, patterns, head) for head in chosen]
         table = pd.concat([_table(tokens, patterns, head) for head in chosen], ignore_index=True)
         labels = "; ".join(head_label(*head) for head in chosen)
@@ -60,25 +59,26 @@ def build(options: AttentionOptions) -> AttentionAnalysis:
     return AttentionAnalysis(options)
 
 
-def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> tuple[Patterns, float]:
-    """A student's attention on one sequence, `[layer, head, query, key]`, float32, and the share that sinks get."""
-    from kdprobe.probing.patterns.stream import read
-
-    layers: list[Patterns] = []
-
-    def keep(_row: int, _layer: int, pattern: Tensor) -> None:
-        layers.append(pattern.cpu().numpy().copy())
-
-    shares = read(bridged, [ids], keep)
-    return np.stack(layers), float(np.mean(shares))
-
-
-def _from_files(context: AnalysisContext, problem: int) -> Shown:
-    first, *others = context.patterns
+def _from_files(
+    files: Sequence[PatternFile], problem: int, heads: Sequence[Head]
+) -> tuple[list[str], dict[str, Patterns], dict[str, float]]:
+    first, *others = files
     _refuse_beyond(problem, len(first.prompts))
-    shown = [first, *(file for file in others if file.reads_like(first))]
-    patterns = {file.name: file.prompts[problem].pattern for file in shown}
+    shown = {
+        file.name: file.prompts[problem].pattern for file in (first, *others) if file is first or file.reads_like(first)
+    }
+    _refuse_other_heads(heads, {first.name: first.heads})
+    if not heads:
+        _refuse_single(shown)
+        heads = _first([_variance([pattern[layer] for pattern in shown.values()]) for layer in range(first.heads[0])])
+    patterns = {name: {head: pattern[head] for head in heads} for name, pattern in shown.items()}
     return [str(position) for position in range(first.prompts[problem].pattern.shape[-1])], patterns, {}
+
+
+def _variance(patterns: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Population variance of a layer's patterns, `[head, query, key]`, over students, mean over cells, `[head]`."""
+    variance: NDArray[np.float64] = np.stack(patterns).var(axis=0, dtype=np.float64).mean(axis=(-2, -1))
+    return variance
 
 
 def _refuse_beyond(problem: int, count: int) -> None:
@@ -87,25 +87,59 @@ def _refuse_beyond(problem: int, count: int) -> None:
         raise UsageError(f"There is no problem {problem}: {there}, numbered from 0.")
 
 
-def _from_students(context: AnalysisContext, problem: int) -> Shown:
+def _from_students(
+    context: AnalysisContext, problem: int, heads: Sequence[Head]
+) -> tuple[list[str], dict[str, Patterns], dict[str, float]]:
     _refuse_beyond(problem, len(context.sequences))
-    ids = context.sequences[problem].ids
+    sequence = context.sequences[problem]
+    booted = {student.name: context.bridges.boot(student.name) for student in context.students}
+    shapes = {name: (each.bridge.cfg.n_layers, each.bridge.cfg.n_heads) for name, each in booted.items()}
+    _refuse_other_heads(heads, shapes)
+    heads = heads or _most_varied(context, sequence, shapes)
     patterns: dict[str, Patterns] = {}
     sinks: dict[str, float] = {}
-    tokens: list[str] = []
-    for student in context.students:
-        bridged = context.bridges.boot(student.name)
-        patterns[student.name], sinks[student.name] = patterns_on(bridged, ids)
-        tokens = tokens or [bridged.tokenizer.decode([id_]) for id_ in ids]
-    return tokens, patterns, sinks
+    for name, bridged in booted.items():
+        kept: Patterns = {}
+
+        def keep(_row: int, layer: int, pattern: Tensor, *, kept: Patterns = kept) -> None:
+            kept.update({head: pattern[head[1]].cpu().numpy().copy() for head in heads if head[0] == layer})
+
+        sinks[name] = float(np.mean(read(bridged, [sequence.ids], keep)))
+        patterns[name] = {head: kept[head] for head in heads}
+    tokenizer = next(iter(booted.values())).tokenizer
+    return [tokenizer.decode([id_]) for id_ in sequence.ids], patterns, sinks
 
 
-def _most_varied(patterns: Mapping[str, Patterns]) -> list[Head]:
-    if len(patterns) == 1:
+def _refuse_other_heads(heads: Sequence[Head], shapes: Mapping[str, tuple[int, int]]) -> None:
+    for name, (layers, count) in shapes.items():
+        if wrong := [head for head in heads if head[0] >= layers or head[1] >= count or min(head) < 0]:
+            raise UsageError(f"There is no {head_label(*wrong[0])}: {name} has {layers} layers of {count} heads.")
+
+
+def _refuse_single(shown: Mapping[str, object]) -> None:
+    if len(shown) == 1:
         raise UsageError(
             "With a single student, the heads must be named.", "For example: --option attention.heads=[[22,6]]."
         )
-    return ranked(np.stack(list(patterns.values())).var(axis=0, dtype=np.float64).mean(axis=(-2, -1)))[:_SHOWN]
+
+
+def _most_varied(
+    context: AnalysisContext, sequence: ProblemSequence, shapes: Mapping[str, tuple[int, int]]
+) -> list[Head]:
+    """The heads that vary most between students, who are read one after the other."""
+    _refuse_single(shapes)
+    if len(set(shapes.values())) > 1:
+        raise UsageError(
+            "The students differ in their number of layers or heads, so the heads must be named.",
+            "For example: --option attention.heads=[[22,6]].",
+        )
+    with progress("Heads that vary most", 1, unit="tok") as bar:
+        found = students_side_by_side(context.bridges, context.students, [sequence], batch_size=1, bar=bar)
+    return _first(found.variance[0])
+
+
+def _first(variance: Sequence[NDArray[np.float64]] | NDArray[np.float64]) -> list[Head]:
+    return ranked(np.asarray(variance))[:_SHOWN]
 
 
 def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head) -> Figure:

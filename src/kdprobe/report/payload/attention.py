@@ -60,7 +60,7 @@ def shown_attention(tables: Mapping[str, pd.DataFrame | Path]) -> ShownAttention
     rows = layers * heads * len(tokens) * len(students)
     if len(strongest) != rows or rows * 2 * _KEYS > _MOST:
         return None
-    strongest["student"] = strongest["student"].map(students.index)
+    strongest["student"] = strongest["student"].astype(str).map(students.index)
     strongest = strongest.sort_values(["layer", "head", "query", "student"])
     keys = strongest[[f"key_{index + 1}" for index in range(_KEYS)]].to_numpy()
     weights = _percent(strongest[[f"weight_{index + 1}" for index in range(_KEYS)]].to_numpy())
@@ -80,7 +80,10 @@ def shown_attention(tables: Mapping[str, pd.DataFrame | Path]) -> ShownAttention
 def _whole(table: pd.DataFrame, students: list[str]) -> dict[str, list[list[int]]]:
     found: dict[str, list[list[int]]] = {}
     for (layer, head), rows in table.groupby(["layer", "head"]):
-        of = {student: _percent(part["weight"].to_numpy()).tolist() for student, part in rows.groupby("student")}
+        of = {
+            student: _percent(part["weight"].to_numpy()).tolist()
+            for student, part in rows.groupby("student", observed=True)
+        }
         found[f"{layer} {head}"] = [of[student] for student in students]
     return found
 
