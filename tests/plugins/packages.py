@@ -109,6 +109,7 @@ def config_file(folder, *, name, model, strategies, teacher, distill):
         f"""
 name = "{name}"
 strategies = {strategies}
+[resources]
 threads = 1
 [problems]
 source = "stories"

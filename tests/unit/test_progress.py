@@ -140,11 +140,11 @@ def test_words_are_not_cut_at_80_columns(clock, terminal, monkeypatch):
     "call", [kdprobe.score, lambda *arms, **given: kdprobe.compare(dict(zip("ab", arms, strict=True)), **given)]
 )
 def test_scores_and_comparisons_of_long_files_tell_their_progress(call, monkeypatch, capsys):
-    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 3600.0)
+    monkeypatch.setattr(bars, "FIRST_LINE_SECONDS", 3600.0)
     call(ROWS, ROWS)
     assert capsys.readouterr().err == ""
     # As if reading and judging each thousand rows took seconds.
-    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(bars, "FIRST_LINE_SECONDS", 0.0)
     call(ROWS, ROWS, progress=False)
     assert capsys.readouterr().err == ""
     call(ROWS, ROWS)
@@ -187,7 +187,7 @@ def test_quiet_leaves_warnings_and_nothing_else(clock, capsys):
 def test_quiet_commands_print_results_and_no_notes(quiet, run_cli, tmp_path, capsys, monkeypatch):
     answers = tmp_path / "answers.json"
     answers.write_text(json.dumps(ROWS))
-    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(bars, "FIRST_LINE_SECONDS", 0.0)
     run_cli("init", tmp_path / "mine.toml", *quiet)
     assert "100.0%" in run_cli("score", answers, *quiet)
     told = capsys.readouterr().err

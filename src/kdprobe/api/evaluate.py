@@ -111,7 +111,7 @@ def evaluate(
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.console import note
-    from kdprobe.experiment.run import reproducible
+    from kdprobe.experiment.executors.reproducible import reproducible
     from kdprobe.experiment.stages.evaluate import RECORDS, write_records
     from kdprobe.models.reference import short_name
     from kdprobe.report.eval_page import write_eval_page

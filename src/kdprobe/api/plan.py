@@ -38,7 +38,7 @@ class PlanResult(Result):
         stage_rows: The stages, as dicts.
         outlook: What the missing stages will take together, estimated from similar finished stages.
         adapters: For each distiller, the modules that it trains adapters on.
-        threads: Number of CPU threads in the stages' keys.
+        threads: Number of CPU threads in the stages' keys, unless `[resources]` has another for their kind.
         older_stages: Number of stages in the store from an earlier version of kdprobe.
         details: The plan itself.
     """
@@ -180,9 +180,11 @@ def _planned(
 
     memory = Memory(opened.root / REMEMBERED, general)
     helping = _started(processes, experiment, memory)
-    with foreseen_threads(experiment.threads, memory, helping.with_torch if helping else None):
+    with foreseen_threads(memory, helping.with_torch if helping else None):
         planned = make_plan(experiment, host, memory, helping)
         memory.recall(_PLAN, _asked(experiment), lambda: True)
+        with experiment.resources.of().planned():
+            threads = thread_count()
         judged = Estimates(opened.manifests())
         rows: list[dict[str, Any]] = []
         expected = []
@@ -206,7 +208,7 @@ def _planned(
             stage_rows=rows,
             outlook=outlook(expected),
             adapters=adapted_modules(planned.stages),
-            threads=thread_count(),
+            threads=threads,
             older_stages=opened.older_stages(),
             details=planned,
             warnings=tuple(warnings),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdprobe.api.given.configs import Config, experiment_from
+from kdprobe.api.given.executors import LOCAL, Runs, given_executor
 from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.run import RunResult
-from kdprobe.api.session import AnyPath, Call, calling, open_store, threads
+from kdprobe.api.session import AnyPath, Call, calling, open_store
 from kdprobe.errors import UsageError
 from kdprobe.models import processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdprobe.api.given.inputs import Options
     from kdprobe.experiment.config import Experiment
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
@@ -29,6 +31,9 @@ def run(
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
+    jobs: int | None = None,
+    executor: str = LOCAL,
+    options: Options | None = None,
     progress: bool = True,
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
@@ -49,11 +54,16 @@ def run(
         store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
+        jobs: How many stages may run at the same time. `local` runs one at a time by default, in this process, and
+            several in worker processes. The numbers do not depend on it.
+        executor: What runs the stages: `local`, or an executor from a plugin.
+        options: Options of the executor: a dict that maps its name to its options.
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has errors (all of which are listed), a function cannot be part of a key, or there are
-            several processes, which only the command line supports.
+        UsageError: The config has errors (all of which are listed), a function cannot be part of a key or is used with
+            several jobs, there is no such executor, or there are several processes, which only the command line
+            supports.
         KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
     """
     if processes.count() > 1:
@@ -63,7 +73,8 @@ def run(
         experiment = experiment_from(
             config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
         )
-        result = _run(experiment, host, open_store(store), call)
+        runs = Runs(given_executor(host, executor, options), jobs)
+        result = _run(experiment, host, open_store(store), call, runs)
     assert result is not None  # noqa: S101 - a single process is the main one
     return result
 
@@ -75,26 +86,46 @@ def run_launched(
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
+    jobs: int | None = None,
+    executor: str = LOCAL,
+    options: Options | None = None,
+    only: str | None = None,
 ) -> RunResult | None:
     """What `kdprobe run` calls: `run` in any number of processes that were launched together.
 
-    It takes only arguments that can be given on a command line, so no functions and no `progress`.
+    It takes only arguments that can be given on a command line, so no functions and no `progress`. With `only`, it runs
+    a single stage, given by kind and name or by its key; the run is finished by another call without it.
 
     Returns:
-        The run; `None` in all processes except the main one.
+        The run; `None` in all processes except the main one, and for a single stage.
     """
     with calling(progress=True) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
-        return _run(experiment_from(config, host, full=full), host, open_store(store), call)
+        experiment = experiment_from(config, host, full=full)
+        if processes.count() > 1 and (jobs or executor != LOCAL or only):
+            raise UsageError(
+                "Processes that were launched together run the stages one at a time, and train together.",
+                "Leave out --jobs, --executor and --only, or start `kdprobe run` without a launcher.",
+            )
+        if only is None:
+            runs = Runs(given_executor(host, executor, options), jobs)
+            return _run(experiment, host, open_store(store), call, runs)
+        if jobs or executor != LOCAL:
+            raise UsageError("One stage runs in this process.", "Leave out --jobs and --executor, or --only.")
+        from kdprobe.experiment.plan import make_plan
+        from kdprobe.experiment.run import run_stage
+
+        run_stage(make_plan(experiment, host), open_store(store), only)
+        return None
 
 
-def _run(experiment: Experiment, host: Host, store: Store, call: Call) -> RunResult | None:
+def _run(experiment: Experiment, host: Host, store: Store, call: Call, runs: Runs) -> RunResult | None:
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
 
     store.prepare()
-    with threads(experiment.threads):
-        name = run(make_plan(experiment, host), store, host.notify)
+    plan = make_plan(experiment, host)
+    name = run(plan, store, host.notify, executor=runs.executor, jobs=runs.jobs)
     if not processes.is_main():
         return None
     result = _read(name, store, host, call.warnings)

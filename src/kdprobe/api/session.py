@@ -87,28 +87,26 @@ def open_store(folder: AnyPath | None) -> Store:
 
 
 @contextmanager
-def foreseen_threads(count: int | None, memory: Memory, fork: Fork | None) -> Iterator[None]:
-    """Makes the thread count that `threads` would set known.
+def foreseen_threads(memory: Memory, fork: Fork | None) -> Iterator[None]:
+    """Makes the number of threads that torch would use known.
 
     Args:
-        count: The number that the config asks for, or `None`.
         memory: May know the number already.
         fork: Where torch is asked otherwise; by default in this process.
     """
     from kdprobe.models.outline.device import threads_inputs, threads_known_by
     from kdprobe.models.outline.helpers import import_torch
 
-    inputs = threads_inputs(count)
+    inputs = threads_inputs()
     if "torch" in sys.modules or inputs is None:
-        with threads(count):
-            yield
+        yield
         return
 
     if fork and not memory.general.knows("threads", inputs):
         fork.start(import_torch)
 
     def compute() -> int:
-        return fork.call(_thread_count, count) if fork else _thread_count(count)
+        return fork.call(_thread_count) if fork else _thread_count()
 
     def ask() -> int:
         return int(memory.general.recall("threads", inputs, compute))
@@ -117,26 +115,7 @@ def foreseen_threads(count: int | None, memory: Memory, fork: Fork | None) -> It
         yield
 
 
-def _thread_count(asked: int | None) -> int:
-    """The number of threads that torch uses if it is asked to use some number, or none in particular."""
+def _thread_count() -> int:
     import torch
 
-    if asked is None:
-        return torch.get_num_threads()
-    with threads(asked):
-        return torch.get_num_threads()
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Sets torch's number of threads, which keys depend on, and restores it for the rest of a notebook."""
-    import torch
-
-    from kdprobe.experiment.run import set_threads
-
-    before = torch.get_num_threads()
-    set_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return torch.get_num_threads()

@@ -11,7 +11,7 @@ from kdprobe.api.given.configs import Config, config_text, experiment_from
 from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
-from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def tune(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)
         text = config_text(config)
-        with threads(experiment.threads):
-            tuned = search.tune(search.prepare(experiment, host), open_store(store))
+        tuned = search.tune(search.prepare(experiment, host), open_store(store))
         if file is not None:
             file.write_text(tuned_config(text, tuned.best.options, tuned.remark()), encoding="utf-8")
         return TuneResult(tuned, file, warnings=tuple(call.warnings))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.run import run_launched
+from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.inputs import fail_where_found
 from kdprobe.cli.options import (
     calls,
@@ -15,6 +16,7 @@ from kdprobe.cli.options import (
     json_option,
     plugin_options,
     quiet_option,
+    settings_option,
     store_option,
     strict_option,
 )
@@ -25,6 +27,15 @@ from kdprobe.cli.options import (
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @full_option
 @strict_option
+@click.option("-j", "--jobs", type=click.IntRange(1, 4096), help="Run up to N stages at the same time.", metavar="N")
+@click.option(
+    "--executor",
+    shell_complete=provided("executors"),
+    show_default=True,
+    help="What runs the stages: local, or an executor from a plugin.",
+)
+@settings_option("the executor")
+@click.option("--only", metavar="STAGE", help='Run only this stage, as in "distill unprimed" or a key.')
 @store_option
 @plugin_options
 @quiet_option
@@ -39,7 +50,7 @@ def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> N
     from kdprobe.console import note
 
     result = run_launched(config, **given)
-    if result is None:  # a process that only helps the main one
+    if result is None:  # a process that only helps the main one, or a single stage
         return
     if as_json:
         click.echo(result.to_json())

@@ -7,56 +7,28 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from kdprobe.console.messages import is_shown
+from kdprobe.console.relay import Progressed, Tell, relay
+from kdprobe.console.remainder import Remainder
 from kdprobe.console.streams import err, visible
-from kdprobe.words import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 PLAIN_INTERVAL_SECONDS = 10.0
-_FIRST_LINE_SECONDS = 2.0
+FIRST_LINE_SECONDS = 2.0
 """The first plain line comes sooner, so that work of a few seconds is not silent."""
 _BRIEF_SECONDS = 1.0
 """Work that is expected to be brief gets no bar if it ends within this time."""
 _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
+_RELAY_SECONDS = 0.25
+"""Between two updates that a worker process tells."""
 Item = TypeVar("Item")
 _current: ContextVar[Progress | None] = ContextVar("current", default=None)
 _remainder: ContextVar[Remainder | None] = ContextVar("remainder", default=None)
-
-
-@dataclass(frozen=True)
-class Remainder:
-    """What is left of a run while one of its stages is made.
-
-    Attributes:
-        stage: Estimated seconds of this stage, or `None`.
-        after: Estimated seconds of the stages after it.
-        unknown: Number of stages after it without an estimate.
-        started: When this stage began, by the monotonic clock.
-    """
-
-    stage: float | None
-    after: float
-    unknown: int
-    started: float = field(default_factory=time.monotonic)
-
-    def words(self, task: float = 0.0) -> str:
-        """The time left for the run; empty if nothing is known about it.
-
-        Args:
-            task: Seconds left for the current task of the stage, according to its own progress; 0 if unknown.
-        """
-        # The stage may have further tasks; but if it takes longer than estimated, its own progress knows better.
-        stage = max(task, (self.stage or 0.0) - (time.monotonic() - self.started))
-        if not stage + self.after:
-            return ""
-        least = "at least" if self.unknown or self.stage is None else "about"
-        return f"run: {least} {duration(stage + self.after)} left"
 
 
 class Progress:
@@ -81,7 +53,7 @@ class Progress:
         # Stored now, so that silencing a library during the work does not silence the progress.
         self._stream = sys.stderr
         self._started = time.monotonic()
-        self._next_line = self._started + _FIRST_LINE_SECONDS
+        self._next_line = self._started + FIRST_LINE_SECONDS
 
     def begin(self, units: int, longest: int) -> None:
         """Begins a batch of units, each of which takes at most `longest` work."""
@@ -191,6 +163,21 @@ class _LiveProgress(Progress):
             self._bar.stop()
 
 
+class _RelayedProgress(Progress):
+    """Progress in a worker process, which the process with the screen shows."""
+
+    def __init__(self, label: str, total: int | None, unit: str | None, tell: Tell) -> None:
+        super().__init__(label, total, unit)
+        self._tell = tell
+        self._next_line = self._started
+
+    def show(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_line:
+            self._next_line = now + _RELAY_SECONDS
+            self._tell(Progressed(self.label, self.state(), self.completed, self.total))
+
+
 @contextmanager
 def progress(
     label: str, total: int | None = None, unit: str | None = None, *, brief: bool = False
@@ -203,19 +190,22 @@ def progress(
         unit: The unit of `Progress.advance(work=...)`, for the rate (for example `tok`).
         brief: Whether the work is usually over within a second; the bar then appears only after that.
     """
-    console = err()
-    live = console.is_terminal and is_shown()
-    bar = (
-        _LiveProgress(label, total, unit, console, _BRIEF_SECONDS if brief else 0.0)
-        if live
-        else Progress(label, total, unit)
-    )
+    bar = _progress(label, total, unit, _BRIEF_SECONDS if brief else 0.0)
     token = _current.set(bar)
     try:
         yield bar
     finally:
         _current.reset(token)
         bar.stop()
+
+
+def _progress(label: str, total: int | None, unit: str | None, after: float) -> Progress:
+    if tell := relay():
+        return _RelayedProgress(label, total, unit, tell)
+    console = err()
+    if console.is_terminal and is_shown():
+        return _LiveProgress(label, total, unit, console, after)
+    return Progress(label, total, unit)
 
 
 @contextmanager

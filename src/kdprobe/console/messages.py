@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from kdprobe.console.relay import Said, relay
 from kdprobe.console.streams import visible, wrapped
 
 
@@ -27,7 +28,9 @@ _printed: set[tuple[str, TextIO | None]] = set()
 
 def note(text: str, stream: TextIO | None = None) -> None:
     """Prints a line for the user, to stderr or another stream."""
-    if is_shown():
+    if (tell := relay()) and stream is None:
+        tell(Said(text))
+    elif is_shown():
         _print(text, stream)
 
 
@@ -39,6 +42,9 @@ def warn(text: str, stream: TextIO | None = None, *, once: bool = False) -> None
         stream: The stream to print to, by default stderr.
         once: Whether to print it only once to this stream; it is added to every result that it concerns.
     """
+    if (tell := relay()) and stream is None:
+        tell(Said(text, warning=True, once=once))
+        return
     listener = _listener.get()
     if listener and not (once and visible(text) in listener.warnings):
         listener.warnings.append(visible(text))

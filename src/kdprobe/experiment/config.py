@@ -14,6 +14,7 @@ from kdprobe.evaluation.protocol import RETENTION_TASK
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, listed_seeds
 from kdprobe.experiment.evaluations.config import EvaluationConfig
+from kdprobe.experiment.executors.config import ResourcesConfig
 from kdprobe.experiment.section import Plugged, Section, Seed, Temperature, named
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
@@ -184,9 +185,6 @@ class Experiment(Section):
 
     name: str = Field(pattern=_NAME)
     seeds: Annotated[list[Seed], BeforeValidator(listed_seeds)] = Field(default=[0], min_length=1)
-    threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads for torch; torch decides by default."
-    )
     plugins: str | None = Field(default=None, description="Folder with plugins, relative to the config.")
     plugin_versions: dict[str, str] = Field(
         default_factory=dict,
@@ -203,6 +201,8 @@ class Experiment(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
     tune: TuneConfig = TuneConfig()
+    # Left out of the data unless something is stated, because a run's name is a digest of them.
+    resources: ResourcesConfig = Field(default=ResourcesConfig(), exclude_if=lambda stated: stated == ResourcesConfig())
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:

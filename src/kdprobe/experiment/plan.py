@@ -85,6 +85,7 @@ class Plan:
         dataset: The id on the Hub of the data set that the problems are from, if the source declares one.
         cautions: What everyone who sees this run's students must know.
         pool: What its stages load of the students.
+        host: The plugins that it was made with.
         findings: Known reasons why the run may be a waste of time.
         power: The smallest differences that its comparisons could show; `None` if it compares nothing.
         retention: The power to show that students retain a task, for each retention task.
@@ -103,6 +104,7 @@ class Plan:
     dataset: str | None
     cautions: tuple[str, ...]
     pool: StudentPool
+    host: Host
     findings: tuple[Finding, ...]
     power: Power | None
     retention: tuple[RetentionPower, ...] = ()
@@ -151,9 +153,8 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
     for seed in experiment.seeds:
         for strategy in experiment.strategies:
             label = strategy.display_name
-            arms.append(
-                _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
-            )
+            taught = conversations[label], transfers.get(label), selections.get(label)
+            arms.append(_distilled(context, label, seed, *taught))
     benchmarks = planned_tasks(experiment, host)
     arms = [replace(arm, tasks=arm_tasks(context, arm.student, arm.distill, benchmarks)) for arm in arms]
     compared, tested = planned_families(arms), len(drawn.test)
@@ -190,6 +191,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
         dataset=dataset_of(host, problems.source),
         cautions=tuple(cautions(experiment, host, context.teacher if context.uses_teacher else None)),
         pool=context.pool,
+        host=host,
         findings=tuple(findings),
         power=power,
         retention=tuple(retention),

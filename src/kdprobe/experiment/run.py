@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from kdprobe.console import note
-from kdprobe.console.bars import Remainder, as_part
 from kdprobe.distill.targets import adapters_sentence
+from kdprobe.errors import UsageError
 from kdprobe.experiment.config import to_data
+from kdprobe.experiment.executors.executor import Executor
+from kdprobe.experiment.executors.job import RunJob
+from kdprobe.experiment.executors.local import LocalExecutor
+from kdprobe.experiment.executors.reproducible import reproducible
+from kdprobe.experiment.executors.schedule import Schedule
 from kdprobe.experiment.finished import finished_stage
-from kdprobe.experiment.foresight.estimates import Estimates, outlook
 from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
@@ -31,18 +32,21 @@ from kdprobe.experiment.teaching.conversations import recorded_conversations
 from kdprobe.files import UnreadableError, read_json, read_sealed, sync, write_sealed
 from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
+from kdprobe.host.suggestions import suggested
 from kdprobe.models import processes
 
-
-def set_threads(threads: int | None) -> None:
-    """Sets torch's thread count, before any key that depends on it is computed."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+_SHORTEST_KEY = 6
+"""Characters of a key that may stand for it."""
 
 
-def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None = None) -> str:
+def run(
+    plan: Plan,
+    store: Store,
+    notify: Callable[[FinishedStage], None] | None = None,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+) -> str:
     """Makes every missing stage and writes the run's record.
 
     In a multi-process launch, the main process does this; the others only take part in training, and finish after the
@@ -52,6 +56,8 @@ def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None
         plan: The plan.
         store: The store.
         notify: Called with every finished stage, in the main process.
+        executor: What runs the stages; by default this process.
+        jobs: How many stages may run at the same time; `None` leaves that to the executor.
 
     Returns:
         The run's name.
@@ -65,17 +71,61 @@ def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None
                     store.take_part(stage, launch)
         else:
             with plan.pool:
-                _make(plan, store, launch, notify)
+                job = RunJob(plan, store, launch)
+                _make(job, executor or LocalExecutor(), jobs, notify)
     processes.leave()
     return plan.run
 
 
-def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[FinishedStage], None] | None) -> None:
+def run_stage(plan: Plan, store: Store, name: str) -> None:
+    """Makes one stage of a plan, whose inputs are finished; others may be made elsewhere at the same time.
+
+    Args:
+        plan: The plan.
+        store: The store.
+        name: Kind and name of the stage, as `kdprobe plan` lists them, or its key or the beginning of it.
+
+    Raises:
+        UsageError: There is no such stage, or one of its inputs is missing.
+    """
+    stage = _named(plan, name)
+    missing = [f"{needed.kind} {needed.name}" for needed in stage.inputs if not store.has(needed)]
+    if missing:
+        raise UsageError(
+            f"{stage.kind} {stage.name} needs unfinished stages: {', '.join(missing)}.", "Run those first."
+        )
+    store.prepare()
+    _begin(plan, store)
+    with reproducible(), plan.pool:
+        made = store.make(stage)
+    _note_outcome(stage, store.folder(stage), made=made)
+    note(f"{stage.kind} {stage.name}: {'done' if made else 'already done'}")
+
+
+def _named(plan: Plan, name: str) -> Stage:
+    found = {
+        stage.key: stage
+        for stage in plan.stages
+        if name == f"{stage.kind} {stage.name}" or (len(name) >= _SHORTEST_KEY and stage.key.startswith(name))
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = [f"{stage.kind} {stage.name}" for stage in plan.stages]
+    hint = suggested(name, names) or '`kdprobe plan` lists the stages by kind and name, as in "distill unprimed".'
+    raise UsageError(f"The run has {'several stages' if found else 'no stage'} named {name!r}.", hint)
+
+
+def _begin(plan: Plan, store: Store) -> None:
+    """Records which stages the run needs, so that nothing removes them."""
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
     write_sealed(folder / BEGUN, {"run": plan.run, "stages": [stage.key for stage in plan.stages]})
-    total, makes = len(plan.stages), False
+
+
+def _make(job: RunJob, executor: Executor, jobs: int | None, notify: Callable[[FinishedStage], None] | None) -> None:
+    plan, store = job.plan, job.store
+    _begin(plan, store)
     for caution in plan.cautions:
         note(caution)
     for finding in plan.findings:
@@ -84,30 +134,17 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         note(older_sentence(older))
     for distiller, modules in adapted_modules(plan.stages).items():
         note(adapters_sentence(distiller, modules))
-    estimates = Estimates(store.manifests())
-    # Looked up once: a key is a hash over the keys of all inputs.
-    missing = [not store.has(stage) for stage in plan.stages]
-    for index, stage in enumerate(plan.stages, start=1):
-        started = time.monotonic()
-        label = f"[{index:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
-        later = [*compress(plan.stages[index:], missing[index:])]
-        if not store.has(stage):
-            note(f"{label} …")
-        with as_part(_remainder(estimates, stage, later)):
-            made = store.make(stage, launch)
-        makes |= made
-        if made:
-            estimates.add(store.checks.manifest(store.folder(stage)))
-            left = _remainder(estimates, None, later).words()
-            note(f"{label}: {time.monotonic() - started:.0f} s{f'; {left}' if left else ''}")
-        else:
-            note(f"{label}: already done")
+
+    def finished(stage: Stage, made: bool) -> None:
         _note_outcome(stage, store.folder(stage), made=made)
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
-    finished = None if makes else _finished_before(folder / RECORD)
+
+    makes = Schedule(plan.stages, store, finished, jobs).run(executor, job)
+    folder = store.run_folder(plan.run)
+    before = None if makes else _finished_before(folder / RECORD)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    write_sealed(folder / RECORD, _record(plan, store, finished or now))
+    write_sealed(folder / RECORD, _record(plan, store, before or now))
     (folder / BEGUN).unlink(missing_ok=True)
 
 
@@ -121,15 +158,6 @@ def _note_outcome(stage: Stage, folder: Path, *, made: bool) -> None:
         # There is still time to stop before training.
         for statement in read_json(folder / STATEMENTS):
             note(statement)
-
-
-def _remainder(estimates: Estimates, stage: Stage | None, later: Sequence[Stage]) -> Remainder:
-    """What is left of a run when a stage begins, or, without one, before the next of the later stages."""
-    after = outlook(map(estimates.of, later))
-    if stage is None:
-        return Remainder(0.0, after.seconds, after.unknown)
-    estimate = estimates.of(stage)
-    return Remainder(estimate.seconds if estimate else None, after.seconds, after.unknown)
 
 
 def older_sentence(stages: int) -> str:
@@ -196,16 +224,3 @@ def _record(plan: Plan, store: Store, finished: str) -> dict[str, Any]:
             f"{stage.kind} {stage.name}": store.checks.manifest(store.folder(stage))["seconds"] for stage in plan.stages
         },
     }
-
-
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """Uses deterministic kernels where torch has them, and warns instead of failing where it does not."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)

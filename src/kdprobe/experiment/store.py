@@ -103,6 +103,10 @@ class Store:
             return "damaged"
         return "done"
 
+    def is_whole(self, stage: Stage) -> bool:
+        """Whether a stage is finished and undamaged, judging by its content, which is read once."""
+        return self._damage(stage) is None
+
     def make(self, stage: Stage, launch: str | None = None) -> bool:
         """Runs a stage unless it is finished; a damaged stage is set aside and rerun.
 
@@ -132,7 +136,7 @@ class Store:
             folder.mkdir()
             started = time.monotonic()
             with doing(f"running {name}"):
-                stage.work(folder, inputs, scratch)
+                stage.run(folder, inputs, scratch)
             self._seal(stage, folder, time.monotonic() - started, resumed=resumed)
             self._put_in_place(stage, folder)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -184,7 +188,7 @@ class Store:
             time.sleep(_LOOK_SECONDS)
         with TemporaryDirectory() as temporary:
             scratch = self.root / MAKING / f"{stage.key}{SCRATCH}"
-            stage.work(Path(temporary), self._inputs(stage), scratch)
+            stage.run(Path(temporary), self._inputs(stage), scratch)
 
     def _making(self, stage: Stage, maker: str) -> Path:
         return self.root / MAKING / f"{stage.key}-{maker}"

@@ -22,6 +22,7 @@ BUILTIN_PLUGINS = (
     "kdprobe.distill.plugin",
     "kdprobe.evaluation.plugin",
     "kdprobe.probing.plugin",
+    "kdprobe.experiment.executors.plugin",
 )
 
 

@@ -18,6 +18,7 @@ from kdprobe.host.specs import (
     AnalysisSpec,
     DistillerSpec,
     EngineSpec,
+    ExecutorSpec,
     ExtractorSpec,
     HeadMetricSpec,
     ProblemSourceSpec,
@@ -244,6 +245,34 @@ def kdprobe_engines() -> Iterable[EngineSpec]:
         ...     yield EngineSpec(name="remote", summary="Runs elsewhere", build=lambda options: Remote())
         >>> [spec.name for spec in kdprobe_engines()]
         ['remote']
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_executors() -> Iterable[ExecutorSpec]:
+    """Executors: run the stages of an experiment, for `kdprobe run --executor`.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.experiment.Executor` and starts nothing.
+    kdprobe submits stages whose inputs are finished; the executor runs each of them once with
+    `kdprobe.experiment.make_stage`, in any process that sees the same folders, and reports what becomes of it. Numbers
+    do not depend on the executor, which is why no key does: a process in which a stage would have another key refuses
+    to run it.
+
+    Example:
+        >>> class Here:
+        ...     def start(self, job, jobs, report):
+        ...         self.job, self.report = job, report
+        ...     def submit(self, task):
+        ...         from kdprobe.experiment import Ended
+        ...         self.report(task, Ended(made=self.job.make(task)))
+        ...     def stop(self):
+        ...         pass
+        >>> @hookimpl
+        ... def kdprobe_executors():
+        ...     yield ExecutorSpec(name="here", summary="This process", build=lambda options: Here())
+        >>> [spec.name for spec in kdprobe_executors()]
+        ['here']
     """
     raise NotImplementedError
 

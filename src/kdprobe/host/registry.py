@@ -30,6 +30,7 @@ SINGULAR = {
     "extractors": "extractor",
     "tasks": "task",
     "engines": "engine",
+    "executors": "executor",
 }
 
 
@@ -50,12 +51,20 @@ class Host:
 
     Raises:
         KdprobeError: There are unusable plugins in strict mode.
+
+    Attributes:
+        choice: Which plugins to use.
+        providers: The plugins, including unusable ones.
+        folders: The folders loaded besides that of the choice.
+        added: The plugins created in this process, which no other process has.
     """
 
     def __init__(self, providers: list[Provider] | None = None, choice: Choice | None = None) -> None:
         self.choice = choice or Choice.of_environment()
         self.providers = discover(choice=self.choice) if providers is None else providers
         self.choice.enforce(self.providers)
+        self.folders: list[Path] = []
+        self.added: list[Provider] = []
         _tell(self.providers)
 
     def load_folder(self, folder: Path) -> None:
@@ -65,6 +74,7 @@ class Host:
             UsageError: The folder does not exist.
             KdprobeError: As for the host itself.
         """
+        self.folders.append(folder)
         sources = {provider.source for provider in self.providers}
         new = [candidate for candidate in folder_candidates(folder) if candidate.source not in sources]
         more = discover(new, self.choice, loaded=self.providers)
@@ -82,6 +92,7 @@ class Host:
             if taken := [name for name in names if name in self.names(kind)]:
                 raise UsageError(f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function.")
         self.providers = [*self.providers, provider]
+        self.added.append(provider)
 
     def names(self, kind: str) -> list[str]:
         """The names provided for a kind, in order of discovery."""

@@ -160,6 +160,13 @@ class EngineSpec(Spec):
     fast: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec(Spec):
+    """What runs the stages of an experiment; `build` returns a `kdprobe.experiment.Executor` and starts nothing."""
+
+    kind: ClassVar[str] = "executors"
+
+
 KINDS: tuple[type[Spec], ...] = (
     StrategySpec,
     TeacherSpec,
@@ -170,4 +177,5 @@ KINDS: tuple[type[Spec], ...] = (
     ExtractorSpec,
     TaskSpec,
     EngineSpec,
+    ExecutorSpec,
 )

@@ -148,6 +148,11 @@ class EvaluationConfig(Section):
         return placed
 
     @property
+    def folder(self) -> Path:
+        """The folder in which `include_path` begins."""
+        return self._folder.resolve()
+
+    @property
     def folders(self) -> list[Path]:
         """The folders with tasks."""
         return [self._folder / folder for folder in self.include_path]

@@ -15,7 +15,7 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.lessons import Lessons
 from kdprobe.experiment.stages.plugin_key import plugin_key
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import write_json
 from kdprobe.probing.precision import refuse_reduced
 from kdprobe.problems.counterfactuals import Counterfactuals, counterfactuals_of
@@ -51,6 +51,7 @@ def before_training(analysis: Stage) -> bool:
     return all(needed.kind == "transfer" for needed in analysis.inputs)
 
 
+@with_resources("analyse")
 def analyse_stage(context: StageContext, name: str, options: dict[str, Any], arms: Arms, lessons: Lessons) -> Stage:
     """An analysis of all students, of what the teacher read and wrote, or of both.
 

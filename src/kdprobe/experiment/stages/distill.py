@@ -26,7 +26,7 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import read_json, write_json
 from kdprobe.models import processes
 from kdprobe.models.merging.files import write_ends
@@ -132,6 +132,7 @@ def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
     }
 
 
+@with_resources("distill")
 def _training(
     context: StageContext,
     name: str,

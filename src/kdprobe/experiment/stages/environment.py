@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdprobe.models.outline.device import default_device, thread_count, version
+from kdprobe.models.outline.device import default_device, planned_device, thread_count, version
 
 LIBRARIES = ("torch", "transformers", "peft", "lm-eval", "transformer-lens", "tokenizers")
 
@@ -14,7 +14,8 @@ def environment(*libraries: str) -> dict[str, Any]:
     device = default_device()
     return {
         "libraries": {name: version(name) for name in libraries},
-        "device": _device_name() if device.startswith("cuda") else device,
+        # The name of the GPU, unless only its class was stated, since a plan may be made where there is none.
+        "device": _device_name() if device.startswith("cuda") and not planned_device() else device,
         # The order of a sum, and so its last bits, depends on the number of threads.
         "threads": thread_count(),
     }

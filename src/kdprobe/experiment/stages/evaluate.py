@@ -15,7 +15,7 @@ from kdprobe.experiment.stages.context import StageContext, problems_digest, sou
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.engine import ChosenEngine, engine_name
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import clean
 from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
@@ -28,6 +28,7 @@ FORMAT = 7
 RECORDS = "records.parquet"
 
 
+@with_resources("evaluate")
 def evaluate_stage(context: StageContext, student: Student, distill: Stage | None, samples: int | None = None) -> Stage:
     """Evaluates a student of an experiment with lm-eval.
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import write_json
 
 FORMAT = 4
 SELECTION = "selection.json"
 
 
+@with_resources("select")
 def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage:
     """Keeps the answers of these strategies that give the gold value; for several strategies, matched ones.
 

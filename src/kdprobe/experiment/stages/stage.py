@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from kdprobe.experiment.integrity.manifest import stage_key
+from kdprobe.models.outline.resources import ANY, Resources
 from kdprobe.redaction import without_secrets
+
+Arguments = ParamSpec("Arguments")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Stage:
         work: Runs it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
             folder survive a kill, and are removed once the stage is finished.
         units: Number of problems, answers or examples that it works through; its time is roughly proportional to it.
+        resources: The threads and the device that it was planned for.
     """
 
     kind: str
@@ -31,6 +36,7 @@ class Stage:
     inputs: tuple[Stage, ...]
     work: Callable[[Path, list[Path], Path], None]
     units: int = 1
+    resources: Resources = ANY
 
     def __post_init__(self) -> None:
         """Keeps secrets out of keys and manifests."""
@@ -40,3 +46,28 @@ class Stage:
     def key(self) -> str:
         """Hash of the settings and the inputs' keys."""
         return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
+
+    def run(self, folder: Path, inputs: list[Path], scratch: Path) -> None:
+        """Does the work with its resources; arguments as for `work`.
+
+        Raises:
+            KdprobeError: This process has a device of another class than the stage was planned for.
+        """
+        with self.resources.held():
+            self.work(folder, inputs, scratch)
+
+
+def with_resources(kind: str) -> Callable[[Callable[Arguments, Stage]], Callable[Arguments, Stage]]:
+    """Lets a function, whose first argument is the context, plan a stage for the resources of its kind."""
+
+    def decorate(plan: Callable[Arguments, Stage]) -> Callable[Arguments, Stage]:
+        @wraps(plan)
+        def planned(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Stage:
+            context: Any = args[0]
+            resources = context.experiment.resources.of(kind)
+            with resources.planned():
+                return replace(plan(*args, **kwargs), resources=resources)
+
+        return planned
+
+    return decorate

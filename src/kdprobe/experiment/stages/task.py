@@ -12,7 +12,7 @@ from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.models.conversation import Conversation, template_digest
 from kdprobe.students.student import Student
 
@@ -24,6 +24,7 @@ FORMAT = 1
 DOCUMENTS = "documents.parquet"
 
 
+@with_resources("task")
 def task_stage(context: StageContext, student: Student, distill: Stage | None, task: DrawnTask) -> Stage:
     """A student of an experiment does a task.
 

@@ -18,7 +18,7 @@ from kdprobe.experiment.stages.context import (
 )
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
@@ -27,6 +27,7 @@ FORMAT = 6
 FIDELITY = "fidelity.json"
 
 
+@with_resources("transfer")
 def transfer_stage(
     context: StageContext,
     strategy: str,

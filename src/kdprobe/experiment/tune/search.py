@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from kdprobe.console import note
 from kdprobe.errors import first_line
 from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.executors.reproducible import reproducible
 from kdprobe.experiment.plan import make_plan
-from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import distill_stage, diverged, divergence_sentence

@@ -30,10 +30,13 @@ _PROCESSORS = Path("/proc/cpuinfo")
 """Where Linux names the processor."""
 _THREAD_VARIABLE = re.compile(r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|TORCH|ATEN|TBB)_")
 _threads: ContextVar[Callable[[], int] | None] = ContextVar("threads", default=None)
+_device: ContextVar[str | None] = ContextVar("device", default=None)
 
 
 def default_device() -> str:
-    """`cuda` if available (each of several processes has its own device), else `cpu`."""
+    """`cuda` if available (each of several processes has its own device), else `cpu`; or as `planned_for`."""
+    if planned := _device.get():
+        return planned
     if "torch" not in sys.modules and not _built_for_gpus():
         return "cpu"
     import torch
@@ -70,12 +73,25 @@ def threads_known_by(know: Callable[[], int]) -> Iterator[None]:
         _threads.reset(token)
 
 
-def threads_inputs(asked: int | None) -> dict[str, Any] | None:
-    """What determines how many threads torch uses, ready for JSON; `None` where that is unknown.
+@contextmanager
+def planned_for(threads: int | None, device: str | None) -> Iterator[None]:
+    """Makes `thread_count` and `default_device` those of another process; `None` leaves one unchanged."""
+    before = _threads.get()
+    tokens = _threads.set(before if threads is None else lambda: threads), _device.set(device or _device.get())
+    try:
+        yield
+    finally:
+        _threads.reset(tokens[0])
+        _device.reset(tokens[1])
 
-    Args:
-        asked: The number that it is set to use, or `None`.
-    """
+
+def planned_device() -> str | None:
+    """The class of device that keys are computed for, if it was stated."""
+    return _device.get()
+
+
+def threads_inputs() -> dict[str, Any] | None:
+    """What determines how many threads torch uses, ready for JSON; `None` where that is unknown."""
     try:
         boot = _BOOT.read_text(encoding="ascii")
         processors = sorted(os.sched_getaffinity(0))
@@ -83,7 +99,7 @@ def threads_inputs(asked: int | None) -> dict[str, Any] | None:
         return None
     # Any thread library may be behind torch, and each has its own variables.
     variables = {name: value for name, value in os.environ.items() if _THREAD_VARIABLE.match(name)}
-    return {"asked": asked, "boot": boot, "processors": processors, "variables": variables}
+    return {"boot": boot, "processors": processors, "variables": variables}
 
 
 @cache

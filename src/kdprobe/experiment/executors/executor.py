@@ -1,0 +1,97 @@
+"""What an executor is: it runs the stages that it is given, here or elsewhere, and reports what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from kdprobe.console.relay import Progressed, Said
+from kdprobe.models.outline.resources import ANY, Resources
+
+LOCAL = "local"
+"""The built-in executor."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage to run, whose inputs are finished.
+
+    Attributes:
+        key: Its key, which every process must compute likewise.
+        kind: `transfer`, `select`, `distill`, `evaluate`, `task` or `analyse`.
+        name: Its name in this run.
+        resources: The threads and the device that it was planned for.
+        settings: What its key was computed from, besides its inputs, so that a difference can be named.
+    """
+
+    key: str
+    kind: str
+    name: str
+    resources: Resources = ANY
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Kind and name."""
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a stage.
+
+    Attributes:
+        made: Whether it had to be run, that is, was not finished before.
+        error: What prevented it, or `None`.
+    """
+
+    made: bool = False
+    error: BaseException | None = None
+
+
+Report = Callable[[Task, Said | Progressed | Ended], None]
+"""Takes what a task says and how far it is, as often as it likes, and in the end what became of it; from any thread."""
+
+
+class Job(Protocol):
+    """The run that stages belong to."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything that `make_stage` needs to run its stages in another process, ready for JSON.
+
+        It contains the config with its secrets, so it must not be written to a disk that others can read.
+
+        Raises:
+            UsageError: The run uses functions of this process, which no other process has.
+        """
+
+    def make(self, task: Task) -> bool:
+        """Runs a stage in this process; returns whether it had to be run."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs stages.
+
+    Every submitted task ends with one `Ended`, whatever happens to the process that ran it. A stage is run with
+    `make_stage`, which writes it to the store, so the store must be a folder that all processes share.
+    """
+
+    def start(self, job: Job, jobs: int | None, report: Report) -> None:
+        """Prepares to run stages.
+
+        Args:
+            job: The run that they belong to.
+            jobs: How many may run at the same time, as asked for by the user; `None` leaves that to the executor.
+            report: Takes what tasks report.
+
+        Raises:
+            KdprobeError: It cannot run stages, and says why.
+        """
+
+    def submit(self, task: Task) -> None:
+        """Runs a task now or later, and returns without waiting for it, unless it runs in this process."""
+
+    def stop(self) -> None:
+        """Stops everything that runs, and releases what was prepared; finished stages are in the store."""

@@ -1,0 +1,177 @@
+"""The executor `local`: stages one after the other in this process, or side by side in worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from threading import Lock, Thread
+from typing import Any
+
+from kdprobe.console import note
+from kdprobe.console.relay import Progressed, Said
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.executors.executor import Ended, Job, Report, Task
+from kdprobe.experiment.executors.worker import PROGRESSED, SAID
+from kdprobe.models.outline.device import default_device, thread_count
+
+_STOP_SECONDS = 5.0
+_SHOWN_LINES = 3
+"""Last lines of what a worker printed, in the message about its death."""
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+class LocalExecutor:
+    """Runs stages on this machine. Workers stay until the end, and keep what they have loaded."""
+
+    def start(self, job: Job, jobs: int | None, report: Report) -> None:
+        """Prepares; arguments as in `Executor`."""
+        self._job, self._report = job, report
+        self._data = job.as_data() if jobs and jobs > 1 else None
+        self._workers: list[_Worker] = []
+        if self._data and jobs:
+            _note_overload(jobs)
+            self._gpus = _visible_gpus()
+
+    def submit(self, task: Task) -> None:
+        """Runs a task in this process, or has an idle worker run it."""
+        if self._data is None:
+            self._report(task, self._made_here(task))
+            return
+        if not any(worker.run(task) for worker in self._workers):
+            gpu = self._gpus[len(self._workers) % len(self._gpus)] if self._gpus else None
+            self._workers.append(_Worker(self._data, self._report, {_GPUS: gpu} if gpu else {}))
+            self._workers[-1].run(task)
+
+    def stop(self) -> None:
+        """Stops all workers."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers = []
+
+    def _made_here(self, task: Task) -> Ended:
+        try:
+            return Ended(self._job.make(task))
+        except Exception as error:  # noqa: BLE001 - the run raises it again
+            return Ended(error=error)
+
+
+class _Worker:
+    """A worker process, and a thread that reads what it tells."""
+
+    def __init__(self, job: Mapping[str, Any], report: Report, environment: Mapping[str, str]) -> None:
+        self._task: Task | None = None
+        self._dead = False
+        self._lock = Lock()
+        self._report = report
+        self._printed: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kdprobe.experiment.executors.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+            encoding="utf-8",
+            errors="replace",
+            # Ctrl-C reaches only this process, which then stops the workers.
+            start_new_session=True,
+        )
+        self._send(job)
+        Thread(target=self._forward, daemon=True).start()
+        Thread(target=self._listen, daemon=True).start()
+
+    def run(self, task: Task) -> bool:
+        """Has it run a task, unless it is busy or dead; returns whether it does."""
+        with self._lock:
+            if self._task or self._dead:
+                return False
+            self._task = task
+        self._send(asdict(task))
+        return True
+
+    def stop(self) -> None:
+        """Stops it in the middle of whatever it does."""
+        with self._lock:
+            self._task = None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _send(self, data: Mapping[str, Any]) -> None:
+        assert self._process.stdin  # noqa: S101 - a pipe
+        # If it has died, the thread that listens reports it.
+        with suppress(BrokenPipeError):
+            print(json.dumps(data), file=self._process.stdin, flush=True)
+
+    def _listen(self) -> None:
+        assert self._process.stdout  # noqa: S101 - a pipe
+        for line in self._process.stdout:
+            what, data = json.loads(line)
+            if (task := self._task) is None:
+                continue
+            if what in {SAID, PROGRESSED}:
+                self._report(task, Said(**data) if what == SAID else Progressed(**data))
+            else:
+                # Idle before it is reported, because the report may lead to the next task.
+                self._task = None
+                self._report(task, _ended(data))
+        with self._lock:
+            self._dead, task = True, self._task
+        if task:
+            self._report(task, Ended(error=self._death(task)))
+
+    def _forward(self) -> None:
+        """Prints what libraries print."""
+        assert self._process.stderr  # noqa: S101 - a pipe
+        for line in self._process.stderr:
+            self._printed = [*self._printed, line.rstrip()][-_SHOWN_LINES:]
+            sys.stderr.write(line)
+
+    def _death(self, task: Task) -> KdprobeError:
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return KdprobeError(
+                f"The process that ran {task.label} was killed, perhaps because the memory was full.",
+                "Use fewer --jobs, or smaller batches; finished stages are kept.",
+            )
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        last = f", after printing: {' '.join(self._printed)}" if self._printed else ""
+        return KdprobeError(f"The process that ran {task.label} {how}{last}.", "Finished stages are kept.")
+
+
+def _ended(data: Mapping[str, Any]) -> Ended:
+    if "error" not in data:
+        return Ended(data["made"])
+    error = KdprobeError(data["error"], data["hint"])
+    error.exit_code = data.get("exit_code", error.exit_code)
+    return Ended(error=error)
+
+
+def _visible_gpus() -> list[str]:
+    """The GPUs of this process, as another process can be told to use only one of them."""
+    if not default_device().startswith("cuda"):
+        return []
+    import torch
+
+    listed = os.environ.get(_GPUS, "")
+    return listed.split(",") if listed else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _note_overload(jobs: int) -> None:
+    """Says when there are more threads than processors, which helps nobody."""
+    threads, processors = thread_count(), os.cpu_count() or 1
+    if jobs * threads > processors and default_device() == "cpu":
+        note(
+            f"{jobs} jobs with {threads} threads each share {processors} CPUs. "
+            "`threads` in [resources] changes this, and with it the keys of all stages."
+        )

@@ -1,0 +1,197 @@
+"""Runs the stages of a plan: each as soon as its inputs are finished and the executor has room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+from kdprobe.console.bars import as_part
+from kdprobe.console.board import Board, board
+from kdprobe.console.messages import note, warn
+from kdprobe.console.relay import Progressed, Said
+from kdprobe.console.remainder import Remainder
+from kdprobe.experiment.executors.executor import Ended, Executor, Job, Task
+from kdprobe.experiment.foresight.estimates import Estimates, outlook
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
+from kdprobe.words import counted
+
+Finished = Callable[[Stage, bool], None]
+"""Called with every finished stage, and whether this run made it."""
+_Event = tuple[Task, Said | Progressed | Ended]
+
+
+@dataclass
+class _Entry:
+    """A stage of the plan. Its key is a hash over those of all its inputs, so it is computed only once.
+
+    Attributes:
+        stage: The stage.
+        label: Its place in the plan, kind and name.
+        key: Its key.
+        needs: The keys of its inputs.
+        done: Whether it is finished and whole.
+        started: When it was submitted, by the monotonic clock; `None` before.
+    """
+
+    stage: Stage
+    label: str
+    key: str
+    needs: list[str]
+    done: bool = False
+    started: float | None = None
+
+    @property
+    def task(self) -> Task:
+        stage = self.stage
+        return Task(self.key, stage.kind, stage.name, stage.resources, stage.settings)
+
+
+@dataclass
+class Schedule:
+    """The stages of a run on their way.
+
+    Attributes:
+        stages: All stages; each comes after its inputs.
+        store: The store.
+        finished: Is told of every finished stage, in the main thread.
+        jobs: How many stages may run at the same time; `None` leaves that to the executor.
+    """
+
+    stages: Iterable[Stage]
+    store: Store
+    finished: Finished
+    jobs: int | None = None
+    _events: SimpleQueue[_Event] = field(default_factory=SimpleQueue)
+
+    def __post_init__(self) -> None:
+        """Looks up what the store has."""
+        stages = [*self.stages]
+        digits = len(str(len(stages)))
+        self._entries: list[_Entry] = []
+        self._by_key: dict[str, _Entry] = {}
+        for index, stage in enumerate(stages, start=1):
+            key, label = stage.key, f"[{index:>{digits}}/{len(stages)}] {stage.kind} {stage.name}"
+            # Arms with the same conversations share stages; those after the first wait for it.
+            needs = [key] if key in self._by_key else [needed.key for needed in stage.inputs]
+            self._entries.append(_Entry(stage, label, key, needs))
+            self._by_key.setdefault(key, self._entries[-1])
+        self._missing = {key for key, entry in self._by_key.items() if not self.store.has(entry.stage)}
+        self._running: set[str] = set()
+        self._error: BaseException | None = None
+        self._made = False
+        self._estimates = Estimates(self.store.manifests())
+
+    def run(self, executor: Executor, job: Job) -> bool:
+        """Has an executor run every missing stage; returns whether there was one.
+
+        If a stage fails, no further ones are begun; those that run are finished first.
+
+        Raises:
+            KdprobeError: A stage failed.
+        """
+        try:
+            executor.start(job, self.jobs, lambda task, event: self._events.put((task, event)))
+            with board() as shown:
+                while True:
+                    while (entry := self._next()) is not None:
+                        self._begin(entry, executor)
+                        self._handle_all(shown)
+                    if not self._running:
+                        break
+                    self._handle(self._events.get(), shown)
+        finally:
+            executor.stop()
+        if self._error:
+            raise self._error
+        return self._made
+
+    def _next(self) -> _Entry | None:
+        """The first stage that can be begun; those that are whole already are counted as finished on the way."""
+        if self._error or (self.jobs and len(self._running) >= self.jobs):
+            return None
+        for entry in self._entries:
+            if entry.done or entry.started is not None:
+                continue
+            if not all(self._by_key[key].done for key in entry.needs):
+                continue
+            if not self.store.is_whole(entry.stage):
+                return entry
+            entry.done = True
+            note(f"{entry.label}: already done")
+            self.finished(entry.stage, False)
+        return None
+
+    def _begin(self, entry: _Entry, executor: Executor) -> None:
+        self._missing.add(entry.key)
+        entry.started = time.monotonic()
+        self._running.add(entry.key)
+        note(f"{entry.label} …")
+        with as_part(self._remainder(entry)):
+            executor.submit(entry.task)
+
+    def _handle_all(self, shown: Board) -> None:
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                return
+            self._handle(event, shown)
+
+    def _handle(self, event: _Event, shown: Board) -> None:
+        task, told = event
+        entry = self._by_key[task.key]
+        if isinstance(told, Said) and told.warning:
+            warn(told.text, once=told.once)
+        elif isinstance(told, Said):
+            note(told.text)
+        elif isinstance(told, Progressed):
+            shown.show(task.key, told)
+            shown.foot(self._words())
+        else:
+            self._running.discard(task.key)
+            shown.ended(task.key)
+            self._end(entry, told)
+
+    def _end(self, entry: _Entry, ended: Ended) -> None:
+        if ended.error:
+            self._fail(entry, ended.error)
+            return
+        entry.done = True
+        self._made |= ended.made
+        self._missing.discard(entry.key)
+        if ended.made:
+            self._estimates.add(self.store.checks.manifest(self.store.folder(entry.stage)))
+            took = time.monotonic() - (entry.started or 0.0)
+            left = self._remainder(None).words()
+            note(f"{entry.label}: {took:.0f} s{f'; {left}' if left else ''}")
+        else:
+            note(f"{entry.label}: already done")
+        self.finished(entry.stage, ended.made)
+
+    def _fail(self, entry: _Entry, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        elif str(error) != str(self._error):
+            warn(f"{entry.label} failed, too: {error}")
+        if self._running:
+            note(
+                f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')}, so that what they "
+                "do is kept; Ctrl-C stops them."
+            )
+
+    def _remainder(self, entry: _Entry | None) -> Remainder:
+        """What is left of the run while a stage runs, or between two stages."""
+        others = [self._by_key[key] for key in self._missing if entry is None or key != entry.key]
+        after = outlook(self._estimates.of(other.stage) for other in others)
+        side_by_side = max(1, min(self.jobs or 1, len(others)))
+        estimate = self._estimates.of(entry.stage) if entry else None
+        now = 0.0 if entry is None else estimate.seconds if estimate else None
+        return Remainder(now, after.seconds / side_by_side, after.unknown)
+
+    def _words(self) -> str:
+        done = sum(entry.done for entry in self._entries)
+        left = self._remainder(None).words()
+        return f"{done} of {len(self._entries)} stages are done{f'; {left}' if left else ''}"

@@ -1,0 +1,77 @@
+"""A worker process: runs the stages that it is told on stdin, and tells on stdout what becomes of them.
+
+Lines of JSON: the run, then one task after the other; in return, what each says and how far it is, and what became of
+it. The process ends when stdin does, even in the middle of a stage, so that it does not outlive the one that started
+it. A stage that is not finished is resumed later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TextIO
+
+from kdprobe.console.relay import Progressed, Said
+from kdprobe.errors import KdprobeError, doing_when, quoted
+from kdprobe.experiment.executors.executor import Task
+from kdprobe.models.outline.resources import Resources
+
+ENDED, PROGRESSED, SAID = "ended", "progressed", "said"
+
+
+def main() -> None:
+    """Runs stages until stdin ends."""
+    # What libraries print must not be taken for what is told.
+    told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # Ctrl-C is for the process that has the terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outlet = _Outlet(told)
+    job = json.loads(sys.stdin.readline())
+    tasks: SimpleQueue[Task] = SimpleQueue()
+    Thread(target=_read, args=(tasks,), daemon=True).start()
+    while True:
+        outlet.tell(ENDED, _run(job, tasks.get(), outlet))
+
+
+def _read(tasks: SimpleQueue[Task]) -> None:
+    for line in sys.stdin:
+        data = json.loads(line)
+        tasks.put(Task(**data | {"resources": Resources(**data["resources"])}))
+    # With everything that the stage started; this process leads its group.
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _run(job: dict[str, Any], task: Task, outlet: _Outlet) -> dict[str, Any]:
+    from kdprobe.experiment.executors.job import make_stage
+
+    try:
+        return {"made": make_stage(job, task, outlet.relay)}
+    except KdprobeError as error:
+        return {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the process with the screen says it
+        what = f"{task.label} failed: {quoted(error)}{doing_when(error)}"
+        return {"error": what, "hint": "To see the traceback, run the same command with --jobs 1 and --debug."}
+
+
+class _Outlet:
+    """Tells things, from any thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._lock = stream, Lock()
+
+    def relay(self, event: Said | Progressed) -> None:
+        self.tell(SAID if isinstance(event, Said) else PROGRESSED, asdict(event))
+
+    def tell(self, what: str, data: dict[str, Any]) -> None:
+        with self._lock:
+            print(json.dumps([what, data]), file=self._stream, flush=True)
+
+
+if __name__ == "__main__":
+    main()
