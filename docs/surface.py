@@ -26,6 +26,7 @@ FRONTS = (
     "kdprobe.models",
     "kdprobe.students",
     "kdprobe.evaluation",
+    "kdprobe.experiment",
     "kdprobe.comparison",
     "kdprobe.stats",
     "kdprobe.probing",

@@ -170,7 +170,7 @@ def test_a_plan_and_a_run_say_what_their_commands_say(tiny_model, tiny_config, t
 
 def test_threads_are_put_back(config, store, torch):
     before = torch.get_num_threads()
-    planned = kdprobe.plan({**config, "threads": before + 1}, store=store)
+    planned = kdprobe.plan({**config, "resources": {"threads": before + 1}}, store=store)
     assert planned.threads == before + 1
     assert torch.get_num_threads() == before
 

@@ -25,6 +25,7 @@ OFFERS = {
     "extractor": "extractors",
     "task": "tasks",
     "engine": "engines",
+    "executor": "executors",
 }
 
 
@@ -85,7 +86,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         assert (row["source"], row["version"]) == (f"kdprobe-my-{kind}", "0.1.0")
         options = row["offers"][0]["options"]
         assert all(option["description"] for option in options)
-        assert bool(options) == (kind not in {"engine", "extractor", "head-metric", "task"})
+        assert bool(options) == (kind not in {"engine", "executor", "extractor", "head-metric", "task"})
     assert rows["my-teacher"]["offers"][0]["options"][0] == {
         "name": "model",
         "type": "string",

@@ -42,23 +42,23 @@ def test_the_threads_are_torchs_unless_they_are_known(torch):
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says which processors a process may use")
 def test_what_determines_the_threads_is_told_apart(monkeypatch):
-    before = device.threads_inputs(None)
-    assert before == device.threads_inputs(None) != device.threads_inputs(2)
+    before = device.threads_inputs()
+    assert before == device.threads_inputs()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT", "KMP_AFFINITY"):
         with monkeypatch.context() as changed:
             changed.setenv(variable, "77")
-            assert device.threads_inputs(None) != before
+            assert device.threads_inputs() != before
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {977})
-    assert device.threads_inputs(None) != before
+    assert device.threads_inputs() != before
     monkeypatch.setattr(device, "_BOOT", device._BOOT.with_name("nowhere"))
-    assert device.threads_inputs(None) is None
+    assert device.threads_inputs() is None
 
 
 def test_nothing_of_this_imports_torch_for_a_processor():
     script = (
         "import sys\n"
         "from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs, version\n"
-        "threads_inputs(None), version('torch')\n"
+        "threads_inputs(), version('torch')\n"
         "if not _built_for_gpus(): default_device(); print('torch' in sys.modules)\n"
         "else: print(False)"
     )

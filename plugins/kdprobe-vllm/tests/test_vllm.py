@@ -288,7 +288,7 @@ def test_an_experiment_runs_with_it(model, tmp_path):
     config = {
         "name": "mine",
         "strategies": ["none"],
-        "threads": 1,
+        "resources": {"threads": 1},
         "problems": {"source": "gsm-symbolic", "options": {"templates": [6, 16]}, "transfer": 4, "test": 4},
         "student": {"model": str(model)},
         "teacher": {"options": {"model": str(model)}},

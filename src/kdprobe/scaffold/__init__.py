@@ -20,6 +20,7 @@ KINDS = {
     "extractor": "kdprobe_extractors",
     "task": "kdprobe_tasks",
     "engine": "kdprobe_engines",
+    "executor": "kdprobe_executors",
 }
 """The kinds with a template, and the hook of each."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -85,6 +86,7 @@ _USE = {
     "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
     "extractor": "# kdprobe score answers.csv --extractor NAME",
     "engine": '[evaluation]\nengine = "NAME"',
+    "executor": "# kdprobe run mine.toml --executor NAME",
     "task": '[evaluation]\ntasks = [{ name = "NAME", role = "retention" }]',
 }
 """How a config uses it."""

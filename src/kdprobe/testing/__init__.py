@@ -9,6 +9,7 @@ from kdprobe.testing.analysis import check_analysis
 from kdprobe.testing.contract import ContractError
 from kdprobe.testing.distiller import check_distiller
 from kdprobe.testing.engine import check_engine
+from kdprobe.testing.executor import check_executor
 from kdprobe.testing.extractor import check_extractor
 from kdprobe.testing.fixtures import (
     analysis_context,
@@ -35,6 +36,7 @@ __all__ = [
     "check_analysis",
     "check_distiller",
     "check_engine",
+    "check_executor",
     "check_extractor",
     "check_head_metric",
     "check_problem_source",

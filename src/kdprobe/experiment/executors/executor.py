@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from kdprobe.console.relay import Progressed, Said
 from kdprobe.models.outline.resources import ANY, Resources
@@ -30,6 +30,11 @@ class Task:
     name: str
     resources: Resources = ANY
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """A task from what `dataclasses.asdict` makes of it."""
+        return cls(**{**data, "resources": Resources(**data["resources"])})
 
     @property
     def label(self) -> str:

@@ -29,11 +29,13 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 class LocalExecutor:
     """Runs stages on this machine. Workers stay until the end, and keep what they have loaded."""
 
+    def __init__(self) -> None:
+        self._workers: list[_Worker] = []
+
     def start(self, job: Job, jobs: int | None, report: Report) -> None:
         """Prepares; arguments as in `Executor`."""
         self._job, self._report = job, report
         self._data = job.as_data() if jobs and jobs > 1 else None
-        self._workers: list[_Worker] = []
         if self._data and jobs:
             _note_overload(jobs)
             self._gpus = _visible_gpus()

@@ -43,11 +43,6 @@ class _Entry:
     done: bool = False
     started: float | None = None
 
-    @property
-    def task(self) -> Task:
-        stage = self.stage
-        return Task(self.key, stage.kind, stage.name, stage.resources, stage.settings)
-
 
 @dataclass
 class Schedule:
@@ -130,7 +125,7 @@ class Schedule:
         self._running.add(entry.key)
         note(f"{entry.label} …")
         with as_part(self._remainder(entry)):
-            executor.submit(entry.task)
+            executor.submit(task_of(entry.stage))
 
     def _handle_all(self, shown: Board) -> None:
         while True:
@@ -195,3 +190,8 @@ class Schedule:
         done = sum(entry.done for entry in self._entries)
         left = self._remainder(None).words()
         return f"{done} of {len(self._entries)} stages are done{f'; {left}' if left else ''}"
+
+
+def task_of(stage: Stage) -> Task:
+    """A stage as executors see it."""
+    return Task(stage.key, stage.kind, stage.name, stage.resources, stage.settings)

@@ -19,7 +19,6 @@ from typing import Any, TextIO
 from kdprobe.console.relay import Progressed, Said
 from kdprobe.errors import KdprobeError, doing_when, quoted
 from kdprobe.experiment.executors.executor import Task
-from kdprobe.models.outline.resources import Resources
 
 ENDED, PROGRESSED, SAID = "ended", "progressed", "said"
 
@@ -41,8 +40,7 @@ def main() -> None:
 
 def _read(tasks: SimpleQueue[Task]) -> None:
     for line in sys.stdin:
-        data = json.loads(line)
-        tasks.put(Task(**data | {"resources": Resources(**data["resources"])}))
+        tasks.put(Task.from_data(json.loads(line)))
     # With everything that the stage started; this process leads its group.
     os.killpg(os.getpgid(0), signal.SIGKILL)
 

@@ -215,8 +215,7 @@ def _training(
             write_ends(folder / ADAPTER, ends)
             # The other processes have a folder of their own, without the adapter, that is thrown away.
             if processes.is_main():
-                card = adapter_card(context, name, settings, folder / ADAPTER)
-                write_adapter_card(folder / ADAPTER, card)
+                write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings, folder / ADAPTER))
         form = write_prompts(folder, tokenizer, problems, read_by_student)
         origin = {
             "caution": caution_of(context.host, kind),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+_SETS = ("target_modules", "exclude_modules")
+"""Keys of sets."""
 ENDS = "kdprobe.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 PREFIX = "base_model.model."
@@ -157,9 +159,14 @@ def lies_beside(folder: Path) -> bool:
 
 
 def write_base(folder: Path, name: str) -> None:
-    """Replaces the base model's name in an adapter's configuration, which may be a local path."""
+    """Replaces the base model's name in an adapter's configuration, which may be a local path.
+
+    Modules are put in order: PEFT writes them as they are in a set, in every process differently.
+    """
     file = folder / CONFIG
-    write_json(file, json_of(file.read_bytes()) | {"base_model_name_or_path": name})
+    config = json_of(file.read_bytes())
+    ordered = {key: sorted(config[key]) for key in _SETS if isinstance(config.get(key), list)}
+    write_json(file, config | ordered | {"base_model_name_or_path": name})
 
 
 def write_ends(folder: Path, ends: Iterable[int]) -> None:
