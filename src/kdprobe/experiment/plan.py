@@ -142,9 +142,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
-    conversations = {
-        strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
-    }
+    conversations = {each.display_name: render(host, each, drawn.transfer) for each in experiment.strategies}
     context = StageContext(experiment, host, student, drawn, memory=memory or Memory(), helpers=helpers)
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)

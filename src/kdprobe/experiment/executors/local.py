@@ -84,8 +84,9 @@ class _Worker:
             start_new_session=True,
         )
         self._send(job)
-        Thread(target=self._forward, daemon=True).start()
-        Thread(target=self._listen, daemon=True).start()
+        self._readers = [Thread(target=read, daemon=True) for read in (self._forward, self._listen)]
+        for reader in self._readers:
+            reader.start()
 
     def run(self, task: Task) -> bool:
         """Has it run a task, unless it is busy or dead; returns whether it does."""
@@ -108,6 +109,12 @@ class _Worker:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        for reader in self._readers:
+            reader.join(_STOP_SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
     def _send(self, data: Mapping[str, Any]) -> None:
         assert self._process.stdin  # noqa: S101 - a pipe
