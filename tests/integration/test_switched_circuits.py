@@ -1,6 +1,7 @@
 """Switching the updates of circuits: planted changes, models put together by hand, and weights restored bit by bit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -452,6 +453,36 @@ def test_a_student_equal_to_its_base_has_effects_of_zero_and_it_is_said(whole, l
     assert not result.figures
 
 
+def test_a_circuit_planted_in_every_seed_is_named_once_for_the_arm(torch, look, untrained, change):
+    def plant(seed):
+        def edit(model):
+            model.model.layers[1].self_attn.o_proj.weight[:, :8].mul_(16 + seed)
+            # Something smaller, in another circuit of each seed.
+            model.model.layers[0].self_attn.q_proj.weight[8 * seed : 8 * (seed + 1)].mul_(1.05)
+
+        return edit
+
+    seeds = [change(untrained.base, plant(seed), f"planted@{seed}") for seed in range(3)]
+    seeds = [replace(each, arm="planted", seed=seed) for seed, each in enumerate(seeds)]
+    result = look([untrained, *seeds], count=8, exact=2)
+    for start in ("switched on alone in the base", "switched off in the student"):
+        (sentence,) = [
+            each for each in result.statements if each.startswith(f"planted (3 seeds), {start}: of the single circuits")
+        ]
+        assert "first on the earlier folds (O of layer 1, head 0)" in sentence
+    assert not any("planted@" in each for each in result.statements)
+    assert len(result.figures) == 4
+    effects = pooled(result.tables["circuits"].query("student == 'planted'"))
+    assert effects["value"].abs().idxmax() == ("o", 1, 0)
+    assert (effects["over"] == "seeds and problems").all()
+    # The circuit that one seed changed has an effect of exactly zero in the others.
+    alone = [pooled(result.tables["circuits"].query(f"student == 'planted@{seed}'"))["value"] for seed in range(3)]
+    for circuit in effects.index:
+        assert effects["value"][circuit] == pytest.approx(np.mean([each[circuit] for each in alone]), abs=1e-12)
+    for head in range(3):
+        assert [seed for seed in range(3) if alone[seed].get(("q", 0, head), 0.0) != 0] in ([], [head])
+
+
 def test_several_students_of_one_base_are_examined_each(look, untrained, make_adapter):
     adapters = [make_adapter(untrained.base.path, seed, target_modules=ALL) for seed in (1, 2)]
     students = [
@@ -516,7 +547,8 @@ def test_from_the_command_line_and_from_python(run_cli, tiny_model, tiny_student
         *("--analysis", "circuits", "--option", "circuits.exact=3", "--json", "--out", tmp_path),
     )
     found = json.loads(printed)["analyses"]["circuits"]["students"]["trained"]
-    assert len(found["circuits"]) == 3
+    # What the earlier folds select is switched too.
+    assert 3 <= len(found["circuits"]) < 3 * 5
     groups = {(group["group"], group["layer"]): group for group in found["groups"]}
     assert groups["everything", None]["on"] == pytest.approx(found["gain"], abs=1e-4)
     assert (tmp_path / "circuits" / "circuit_groups.parquet").is_file()

@@ -22,7 +22,7 @@ def both(values):
 
 def test_a_share_is_the_mean_effect_over_the_mean_gain():
     gains = np.array([1.0, 3.0, 2.0, 2.0])
-    gain = Gain(both(gains), np.zeros((4, 2)))
+    gain = Gain.between(both(gains), np.zeros((4, 2)))
     effects = np.stack([gains / 4, np.array([0.0, 0.0, 0.0, 8.0])], axis=1)
     share = gain.share(both(effects)[None])
     np.testing.assert_allclose(share.value, both(np.array([0.25, 1.0])))
@@ -36,7 +36,7 @@ def test_the_ends_of_a_share_are_where_the_remainder_may_just_be_zero(seeds):
     random = np.random.default_rng(3)
     gains = random.normal(4, 1, size=(seeds, 8))
     effects = 0.3 * gains + random.normal(size=gains.shape) + random.normal(size=(seeds, 1)) / 2
-    gain = Gain.over_seeds([Gain(both(each), np.zeros((8, 2))) for each in gains])
+    gain = Gain.over_seeds([Gain.between(both(each), np.zeros((8, 2))) for each in gains])
     share = gain.share(both(effects))
     assert share.low[0] < effects.mean() / gains.mean() < share.high[0]
     for end in (share.low[0], share.high[0]):
@@ -77,13 +77,13 @@ def test_intervals_of_shares_of_strategies_cover_too():
 
 @pytest.mark.parametrize("gains", [[1.0, -1.0, 0.5, -0.4], [0.0, 0.0, 0.0, 0.0], [2.0]])
 def test_a_gain_that_may_be_zero_has_no_shares(gains):
-    gain = Gain(both(np.array(gains)), np.zeros((len(gains), 2)))
+    gain = Gain.between(both(np.array(gains)), np.zeros((len(gains), 2)))
     assert np.isnan(gain.share(both(np.ones((1, len(gains), 3)))).value).all()
     assert "shares of it are not reported" in gain.sentence("none", "untrained")
 
 
 def test_a_loss_counts_as_gain_downwards():
-    gain = Gain(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])))
+    gain = Gain.between(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])))
     assert gain.sign == -1
     np.testing.assert_allclose(gain.share(both(np.array([[[-1.0], [-1.0], [-1.0]]]))).value, 1 / 3)
     assert "shares of it are not reported" not in gain.sentence("none", "untrained")

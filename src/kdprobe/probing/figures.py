@@ -94,6 +94,23 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def menu(names: Sequence[str]) -> list[dict[str, Any]]:
+    """A menu that shows the traces of one name at a time, for `updatemenus` of a layout.
+
+    Args:
+        names: Each trace's name, such as a student's. Only the traces of the first name may be visible at first.
+    """
+    buttons = [
+        {
+            "label": html.escape(choice),
+            "method": "update",
+            "args": [{"visible": [name == choice for name in names]}],
+        }
+        for choice in dict.fromkeys(names)
+    ]
+    return [{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.15, "type": "dropdown"}]
+
+
 def head_map(title: str, values: Array, unit: str, caption: str = OVER_PROBLEMS) -> Figure:
     """A heat map with one cell per head.
 

@@ -22,7 +22,7 @@ _FORMATS = {
     "association": 2,
     "attention": 2,
     "attribution": 3,
-    "circuits": 3,
+    "circuits": 4,
     "divergence": 4,
     "drift": 2,
     "geometry": 2,

@@ -25,7 +25,7 @@ from kdprobe.stats.intervals import LEVEL, Interval
 
 Array = NDArray[np.float64]
 _FEWEST = 2
-_DOUBLINGS, _HALVINGS = 50, 40
+_DOUBLINGS, _HALVINGS = 50, 30
 """Steps of the search for an end of Fieller's interval."""
 
 

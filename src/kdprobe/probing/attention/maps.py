@@ -16,6 +16,7 @@ from kdprobe.console import progress
 from kdprobe.errors import UsageError
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
 from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.figures import menu
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
 from kdprobe.probing.patterns.pairwise import students_side_by_side
@@ -159,18 +160,10 @@ def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head)
             name=name,
             hovertemplate="from %{y} to %{x}: %{z:.3f}<extra></extra>",
         )
-    buttons = [
-        {
-            "label": html.escape(name),
-            "method": "update",
-            "args": [{"visible": [index == other for other in range(len(patterns))]}],
-        }
-        for index, name in enumerate(patterns)
-    ]
     figure.update_layout(
         xaxis={"title": "key", "showticklabels": False},
         yaxis={"title": "query", "autorange": "reversed", "showticklabels": False},
-        updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.15, "type": "dropdown"}],
+        updatemenus=menu(list(patterns)),
     )
     caption = "Attention from each token (rows) to earlier tokens (columns); the menu switches between students."
     return Figure(f"Attention of {head_label(*head)}", caption, figure.to_plotly_json())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kdprobe.probing.circuits.arms import Arm
 from kdprobe.probing.circuits.labels import ATTENTION, Circuit
 from kdprobe.probing.circuits.measured import MeasuredStudent
 from kdprobe.probing.interventions.head_evidence import weight_changes
@@ -60,23 +61,27 @@ def head_evidence(measured: MeasuredStudent, other: OtherEvidence) -> pd.DataFra
     return rows
 
 
-def evidence_sentence(rows: pd.DataFrame, measured: MeasuredStudent) -> str | None:
+def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
     """Whether the head that patching puts first is also the one whose own weights do most in the gain's direction.
 
     Args:
-        rows: The evidence about the heads.
-        measured: The effects of circuits.
+        evidence: The evidence about the heads of each of the arm's students; the sentence is about the mean over them.
+        arm: The effects of circuits.
 
     Returns:
         The sentence; `None` if training changed no circuits of attention.
     """
-    effects = rows[[f"{kind}_gradient" for kind in ATTENTION]]
+    columns = ["patching_gradient", *(f"{kind}_gradient" for kind in ATTENTION)]
+    rows = evidence[0][["layer", "head"]].assign(
+        **{column: np.mean([each[column] for each in evidence], axis=0) for column in columns}
+    )
+    effects = rows[columns[1:]]
     if not effects.any(axis=None):
         return None
-    start = f"{measured.student}: by first-order estimates,"
-    towards = measured.gain.sign * rows["patching_gradient"].to_numpy()
+    start = f"{arm.title}: by first-order estimates{', averaged over seeds' if arm.combined else ''},"
+    towards = arm.gain.sign * rows["patching_gradient"].to_numpy()
     by_output = int(towards.argmax())
-    leading = _leading(rows, measured)
+    leading = _leading(rows, arm)
     for what, found in (("output", towards[by_output] > 0), ("own weights", leading)):
         if not found:
             verb = "shifts" if what == "output" else "shift"
@@ -95,13 +100,13 @@ def evidence_sentence(rows: pd.DataFrame, measured: MeasuredStudent) -> str | No
     )
 
 
-def _leading(rows: pd.DataFrame, measured: MeasuredStudent) -> list[int]:
+def _leading(rows: pd.DataFrame, arm: Arm) -> list[int]:
     """The rows of the heads that come first by the effect of their own weights in the gain's direction.
 
     That is one head, or, if most of its effect is that of keys and values that it shares with others, all of these that
     are ahead of all other heads; none if no head's weights act in this direction.
     """
-    parts = {kind: measured.gain.sign * rows[f"{kind}_gradient"].to_numpy() for kind in ATTENTION}
+    parts = {kind: arm.gain.sign * rows[f"{kind}_gradient"].to_numpy() for kind in ATTENTION}
     shared = parts["k"] + parts["v"]
     own = shared + parts["q"] + parts["o"]
     first = int(own.argmax())
@@ -109,7 +114,7 @@ def _leading(rows: pd.DataFrame, measured: MeasuredStudent) -> list[int]:
         return []
     if 2 * shared[first] < own[first]:
         return [first]
-    size = (1 + rows["head"].max()) // _heads(measured, "v")
+    size = (1 + rows["head"].max()) // _heads(arm.members[0], "v")
     group = ((rows["layer"] == rows["layer"][first]) & (rows["head"] // size == rows["head"][first] // size)).to_numpy()
     ahead: list[int] = np.flatnonzero(group & (own > 0) & (own >= own[~group].max(initial=0.0))).tolist()
     return ahead
@@ -131,7 +136,7 @@ def _heads(measured: MeasuredStudent, kind: str) -> int:
 def _effects(measured: MeasuredStudent) -> Sequence[dict[Circuit, float]]:
     """Effects of switching circuits on, to first order and exactly; a circuit that did not change has none."""
     exact = _by_circuit(measured.exact, measured.exact_effects.on)
-    unchanged = dict.fromkeys(measured.exact[len(measured.chosen) :], 0.0)
+    unchanged = dict.fromkeys(set(measured.exact) - set(measured.screened), 0.0)
     return _by_circuit(measured.screened, measured.screened_effects.on) | unchanged, exact
 
 

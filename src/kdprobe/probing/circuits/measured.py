@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -13,17 +13,18 @@ from kdprobe.probing.circuits.effects import Switched, Update, gold_log_p, refus
 from kdprobe.probing.circuits.groups import EVERYTHING, Group, groups_of
 from kdprobe.probing.circuits.labels import ATTENTION, Circuit
 from kdprobe.probing.circuits.screening import screened_updates
+from kdprobe.probing.circuits.selection import CircuitSelection
 from kdprobe.probing.interventions.gain import Gain
-from kdprobe.probing.interventions.options import CircuitsOptions
 from kdprobe.students.sequence import ProblemSequence
 
 
 @dataclass(frozen=True)
-class MeasuredStudent:
-    """The effects of parts of a student's update.
+class ScreenedStudent:
+    """The effects of groups of a student's circuits, and first-order estimates of those of single circuits.
 
     Attributes:
         student: The student's name.
+        arm: Its arm.
         against: The name of its base.
         gain: What training gained.
         error: How far the base with everything on is from the student, in nats.
@@ -33,12 +34,10 @@ class MeasuredStudent:
         group_effects: `[problem, group, target]`.
         screened: The circuits of attention that training changed.
         screened_effects: Their effects to first order, `[problem, circuit, target]`.
-        chosen: Those of them that were switched one by one, the first of the screening first.
-        exact: The same, then all circuits of attention that training did not change.
-        exact_effects: Their effects, exactly, `[problem, circuit, target]`.
     """
 
     student: str
+    arm: str
     against: str
     gain: Gain
     error: float
@@ -48,38 +47,47 @@ class MeasuredStudent:
     group_effects: Switched
     screened: list[Circuit]
     screened_effects: Switched
-    chosen: list[Circuit]
+
+
+@dataclass(frozen=True)
+class MeasuredStudent(ScreenedStudent):
+    """The effects of parts of a student's update.
+
+    Attributes:
+        selection: The circuits that were switched one by one, and those that each fold's earlier problems selected.
+        exact: The selected circuits, then all circuits of attention that training did not change.
+        exact_effects: Their effects, exactly, `[problem, circuit, target]`.
+    """
+
+    selection: CircuitSelection
     exact: list[Circuit]
     exact_effects: Switched
 
     @property
-    def is_selected(self) -> bool:
-        """Whether circuits were selected on the problems that their effects are measured on, so no test is valid."""
-        return len(self.chosen) < len(self.screened)
+    def chosen(self) -> list[Circuit]:
+        """The circuits that were switched one by one, the first of the screening first."""
+        return self.selection.chosen
 
 
-def measured(
-    division: Division,
-    sequences: Sequence[ProblemSequence],
-    options: CircuitsOptions,
-    student: str,
-    against: str,
-) -> MeasuredStudent:
-    """Switches the groups, screens the circuits of attention, and switches the first of them one by one.
+def screened_student(
+    division: Division, sequences: Sequence[ProblemSequence], student: str, arm: str, against: str, *, by_layer: bool
+) -> ScreenedStudent:
+    """Switches the groups, and screens the circuits of attention.
 
     Args:
         division: The base, the student, and what training changed.
         sequences: What they read.
-        options: How much to switch.
         student: The student's name.
+        arm: Its arm.
         against: The name of its base.
+        by_layer: Whether to switch each layer's attention and MLP too.
 
     Raises:
         KdprobeError: The base with everything on is not the student.
     """
     after, before = (gold_log_p(each, len(each.tokenizer), sequences) for each in (division.student, division.base))
-    gain = Gain(after, before)
-    groups = groups_of(division, by_layer=options.layers)
+    gain = Gain.between(after, before)
+    groups = groups_of(division, by_layer=by_layer)
     group_effects = _switched(division, [group.update for group in groups], sequences, f"Groups of circuits: {student}")
     everything = [group.name for group in groups].index(EVERYTHING)
     error = max(
@@ -87,16 +95,9 @@ def measured(
         for effects, sign in ((group_effects.on, 1), (group_effects.off, -1))
     )
     screened, first_order = _screened(division, sequences, student)
-    # Whether switched on or off, a circuit that carries the gain is worth as much of it.
-    towards = gain.sign * (first_order.on - first_order.off)[..., 0].mean(axis=0)
-    chosen = [screened[index] for index in np.argsort(-towards, kind="stable")]
-    chosen = chosen if options.exact == "all" else chosen[: options.exact]
-    exact = [*chosen, *(circuit for circuit in division.circuits if _is_unchanged(division, circuit))]
-    effects = _switched(
-        division, [Update([circuit]) for circuit in exact], sequences, f"Circuits one by one: {student}"
-    )
-    return MeasuredStudent(
+    return ScreenedStudent(
         student=student,
+        arm=arm,
         against=against,
         gain=gain,
         error=error,
@@ -106,10 +107,26 @@ def measured(
         group_effects=group_effects,
         screened=screened,
         screened_effects=first_order,
-        chosen=chosen,
-        exact=exact,
-        exact_effects=effects,
     )
+
+
+def switched_student(
+    screened: ScreenedStudent, division: Division, sequences: Sequence[ProblemSequence], selection: CircuitSelection
+) -> MeasuredStudent:
+    """Switches the selected circuits one by one.
+
+    Args:
+        screened: What was measured of the student so far.
+        division: The base, the student, and what training changed.
+        sequences: What they read.
+        selection: The circuits.
+    """
+    unchanged = [circuit for circuit in division.circuits if _is_unchanged(division, circuit)]
+    exact = list(dict.fromkeys([*selection.chosen, *unchanged]))
+    label = f"Circuits one by one: {screened.student}"
+    effects = _switched(division, [Update([circuit]) for circuit in exact], sequences, label)
+    parts = {field.name: getattr(screened, field.name) for field in fields(screened)}
+    return MeasuredStudent(**parts, selection=selection, exact=exact, exact_effects=effects)
 
 
 def _is_unchanged(division: Division, circuit: Circuit) -> bool:

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kdprobe.probing.circuits.effects import Switched
+from kdprobe.probing.circuits.arms import SWITCHED, Arm, Direction, arms_of, students_of, towards
 from kdprobe.probing.circuits.groups import EVERYTHING, REST
+from kdprobe.probing.circuits.leading import Family
 from kdprobe.probing.circuits.measured import MeasuredStudent
-from kdprobe.probing.circuits.tables import SWITCHED, tested, towards
 from kdprobe.probing.interventions.sweep import Array
-from kdprobe.stats.bootstrap import means_over_problems
-from kdprobe.stats.least import FEWEST_PROBLEMS
-from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.words import counted, enumerated
 
-_NAMED = 3
-_DONE = {"on": "switched on alone in the base", "off": "switched off in the student"}
-_WAY = {"on": "in the direction of the gain", "off": "against the gain"}
 
-
-def statements(students: Sequence[MeasuredStudent], seed: int) -> list[str]:
-    """How it was done, and for each student what its groups, layers and single circuits do."""
+def statements(arms: Sequence[Arm], seed: int) -> list[str]:
+    """How it was done, and what the groups, layers and single circuits of every student or arm do."""
+    folds = int(arms[0].selection.folds.max()) + 1
+    first = (
+        f" The problems are divided into {folds} folds: the part that comes first on the folds before a fold is "
+        "measured on that fold, so no problem tests what it helped to select. The first fold is used only for "
+        "selection."
+        if folds > 1
+        else ""
+    )
+    seeds = " Arms with several seeds are averaged over them." if any(arm.combined for arm in arms) else ""
     how = (
         "What training changed is divided into circuits: the weights of Q and O by query head, those of K and V by "
         "key-value head, and MLPs by layer. Effects are mean changes in log p(gold solution) over "
-        f"{counted(len(students[0].gain.by_problem), 'problem')} when such an update is switched on alone in the base, "
+        f"{counted(len(arms[0].gain.by_problem), 'problem')} when such an update is switched on alone in the base, "
         "and when it is switched off in the student. Where circuits interact, the two may differ, and the "
-        "effects of parts need not add up to the gain in either direction."
+        f"effects of parts need not add up to the gain in either direction.{first}{seeds}"
     )
-    return [how, *(sentence for each in students for sentence in _of_student(each, seed))]
+    return [how, *(sentence for arm in arms for sentence in _of_arm(arm, seed))]
 
 
 def summary(students: Sequence[MeasuredStudent]) -> dict[str, Any]:
-    """Effects on log p(gold solution), means over problems: of all groups, and of the single circuits run exactly."""
+    """Effects on log p(gold solution), means over problems: of all groups, and of the single circuits run exactly.
+
+    Of every student, and of arms with several seeds.
+    """
     found = {}
-    for each in students:
+    for each in (*students_of(students), *arms_of(students)):
         groups = [{"group": group.name, "layer": group.layer} for group in each.groups]
-        circuits = [{"circuit": kind, "layer": layer, "index": head} for kind, layer, head in each.chosen]
-        found[each.student] = {
+        circuits = [{"circuit": kind, "layer": layer, "index": head} for kind, layer, head in each.selection.chosen]
+        found[each.name] = {
             "against": each.against,
+            "seeds": len(each.members),
             "gain": float(each.gain.means.value[0]),
             "groups": _with_effects(each, groups, each.group_effects),
             "circuits": _with_effects(each, circuits, each.exact_effects),
@@ -50,150 +55,66 @@ def summary(students: Sequence[MeasuredStudent]) -> dict[str, Any]:
     return {"students": found}
 
 
-def _with_effects(measured: MeasuredStudent, names: list[dict[str, Any]], both: Switched) -> list[dict[str, Any]]:
+def _with_effects(arm: Arm, names: list[dict[str, Any]], both: Callable[[Direction], Array]) -> list[dict[str, Any]]:
     rows = [dict(name) for name in names]
     for switched in SWITCHED:
-        effects = getattr(both, switched)[:, : len(names)]
-        shares = measured.gain.share(towards(switched, effects)[None]).value[:, 0].tolist()
-        for row, effect, share in zip(rows, effects[..., 0].mean(axis=0).tolist(), shares, strict=True):
+        effects = both(switched)[:, :, : len(names)]
+        shares = arm.gain.share_without_interval(towards(switched, effects))[:, 0].tolist()
+        for row, effect, share in zip(rows, effects[..., 0].mean(axis=(0, 1)).tolist(), shares, strict=True):
             row[switched] = effect
             row[f"share_{switched}"] = share if np.isfinite(share) else None
     return rows
 
 
-@dataclass(frozen=True)
-class _Family:
-    """Updates that are tested together, switched in one direction.
-
-    Attributes:
-        measured: The student.
-        switched: `on` or `off`.
-        labels: The updates.
-        effects: On log p(gold solution), `[problem, update]`, in nats.
-        shares: Of the gain, `[update]`; NaN without one.
-        p: Adjusted for all updates, `[update]`.
-        seed: Of intervals.
-    """
-
-    measured: MeasuredStudent
-    switched: str
-    labels: Sequence[str]
-    effects: Array
-    shares: Array
-    p: Array
-    seed: int
-
-    @property
-    def start(self) -> str:
-        """How sentences begin."""
-        return f"{self.measured.student}, {_DONE[self.switched]}:"
-
-    def listed(self, chosen: Sequence[int]) -> str:
-        """Effects with intervals and shares."""
-        means = means_over_problems(self.effects, self.seed)
-        parts = []
-        for index in chosen:
-            known = np.isfinite(means.low[index])
-            interval = f", {means.low[index]:+.2f} to {means.high[index]:+.2f}" if known else ""
-            # Without a negative zero.
-            share = round(float(self.shares[index]), 2) + 0.0
-            of_gain = f", {share:.0%} of the gain" if np.isfinite(share) else ""
-            parts.append(f"{self.labels[index]} ({means.value[index]:+.2f} nats{interval}{of_gain})")
-        return "; ".join(parts)
-
-    def largest(self, chosen: Sequence[int], what: str, family: str, *, is_tested: bool = True) -> str:
-        """The updates that carry most, if their effects are significant.
-
-        Args:
-            chosen: The updates in question.
-            what: What they are, in words.
-            family: All that are tested together, in words.
-            is_tested: Whether a test is valid.
-        """
-        start, shift = f"{self.start} of {what},", f"log p {_WAY[self.switched]}"
-        sizes = self.measured.gain.sign * towards(self.switched, self.effects).mean(axis=0)
-        order = [index for index in sorted(chosen, key=lambda index: -sizes[index]) if sizes[index] > 0]
-        problems = len(self.effects)
-        if not is_tested or problems < FEWEST_PROBLEMS:
-            if len(chosen) == 1:
-                start, most = self.start, f"{self.listed(chosen)} {'shifts' if order else 'does not shift'} {shift}"
-            elif not order:
-                most = f"none shifts {shift}"
-            elif len(order) == 1:
-                most = f"only {self.listed(order)} shifts {shift}"
-            else:
-                most = f"those that shift {shift} most are {self.listed(order[:_NAMED])}"
-            too_few = f"; {counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
-            return f"{start} {most}{too_few if is_tested else ''}."
-        significant = [index for index in order if self.p[index] < SIGNIFICANT]
-        if not significant:
-            return f"{start} none significantly shifts {shift}."
-        verb, most = ("shifts", ":") if len(significant) == 1 else ("shift", ", most of all")
-        return (
-            f"{start} {len(significant)} of {len(chosen)} significantly {verb} {shift} (sign-flip test over problems, "
-            f"adjusted for all {family}){most} {self.listed(significant[:_NAMED])}."
-        )
-
-
-def _family(measured: MeasuredStudent, switched: str, both: Switched, labels: Sequence[str], seed: int) -> _Family:
-    effects = getattr(both, switched)
-    shares = measured.gain.share(towards(switched, effects)[None]).value[:, 0]
-    return _Family(measured, switched, labels, effects[..., 0], shares, tested(effects, seed)[:, 0], seed)
-
-
-def _of_student(measured: MeasuredStudent, seed: int) -> Iterator[str]:
-    name = measured.student
-    if measured.same:
+def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
+    name = arm.title
+    if arm.same:
         yield f"{name}: training changed no weights, so there is no gain to divide, and all effects are exactly zero."
         return
-    yield measured.gain.sentence(name, measured.against)
-    closely = f"to within {measured.error:.1g} nats" if measured.error else "exactly"
+    yield arm.gain.sentence(name, arm.against)
+    closely = f"to within {arm.error:.1g} nats" if arm.error else "exactly"
     yield (
         f"{name}: with everything switched on, the base equals the student, and with everything off, the student "
-        f"equals the base ({closely}). {_changed(measured)}"
+        f"equals the base ({closely}). {_changed(arm)}"
     )
-    groups = [(index, group) for index, group in enumerate(measured.groups) if not group.is_empty]
+    groups = [(index, group) for index, group in enumerate(arm.groups) if not group.is_empty]
     parts = [index for index, group in groups if group.layer is None and group.name != EVERYTHING]
     by_layer = [index for index, group in groups if group.layer is not None]
+    selection, labels = arm.selection, [group.label for group in arm.groups]
     for switched in SWITCHED:
-        labels = [group.label for group in measured.groups]
-        family = _family(measured, switched, measured.group_effects, labels, seed)
+        family = Family(arm, switched, labels, arm.group_effects(switched), seed)
         yield f"{family.start} {family.listed(parts)}."
         if by_layer:
-            yield family.largest(by_layer, "the layers' attention and MLPs", "groups")
-    chosen = list(range(len(measured.chosen)))
-    if chosen:
-        for switched in SWITCHED:
-            labels = [circuit.label for circuit in measured.exact]
-            family = _family(measured, switched, measured.exact_effects, labels, seed)
-            yield family.largest(chosen, _singly(measured), "single circuits", is_tested=not measured.is_selected)
-    if chosen and measured.is_selected:
-        was, their, they_are = ("was", "its", "it is") if len(chosen) == 1 else ("were", "their", "they are")
+            before = [by_layer] * len(selection.before)
+            yield family.largest("the layers' attention and MLPs", by_layer, before, "groups")
+    chosen = range(len(selection.chosen))
+    if not chosen:
+        return
+    for switched in SWITCHED:
+        family = Family(arm, switched, [circuit.label for circuit in arm.exact], arm.exact_effects(switched), seed)
+        before = [[arm.exact.index(circuit) for circuit in circuits] for circuits in selection.before]
+        yield family.largest("the single circuits", chosen, before, "single circuits", is_tested=not arm.is_selected)
+    if arm.is_selected:
+        was, come = ("was", "the one that comes") if len(chosen) == 1 else ("were", "those that come")
+        folds = " or on the folds before one" if selection.before else ""
         yield (
-            f"{name}: {len(chosen)} of {counted(len(measured.screened), 'single circuit')} {was} switched, selected by "
-            f"gradient on the problems that {their} effects are measured on, so {they_are} not tested."
+            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched, {come} first by "
+            f"gradient on all problems{folds}. On the problems that selected them, effects are not tested."
         )
 
 
-def _singly(measured: MeasuredStudent) -> str:
-    """Which single circuits were switched."""
-    if not measured.is_selected:
-        return "the single circuits"
-    return f"the {counted(len(measured.chosen), 'single circuit')} that were switched"
-
-
-def _changed(measured: MeasuredStudent) -> str:
+def _changed(arm: Arm) -> str:
     """What training left as it was, and what the rest is."""
     unchanged = [
         group.label.removeprefix("all ")
-        for group in measured.groups
+        for group in arm.groups
         if group.layer is None and group.is_empty and group.name not in {EVERYTHING, REST, "attention"}
     ]
     sentences = []
     if unchanged:
         sentences.append(f"Training did not change {enumerated(unchanged)}.")
-    if any(group.name == REST and not group.is_empty for group in measured.groups):
-        sentences.append(f"The rest, outside the circuits, is {enumerated(measured.rest_kinds)}.")
+    if any(group.name == REST and not group.is_empty for group in arm.groups):
+        sentences.append(f"The rest, outside the circuits, is {enumerated(arm.rest_kinds)}.")
     else:
         sentences.append("It changed nothing outside the circuits.")
     return " ".join(sentences)

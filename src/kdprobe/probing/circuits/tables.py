@@ -2,100 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kdprobe.probing.circuits.effects import Switched
+from kdprobe.probing.circuits.arms import SWITCHED, Arm, Direction, adjusted_p, arms_of, means_of, students_of, towards
 from kdprobe.probing.circuits.labels import Circuit
 from kdprobe.probing.circuits.measured import MeasuredStudent
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.gain import gain_table
 from kdprobe.probing.interventions.sweep import Array
 from kdprobe.probing.interventions.tables import joined
+from kdprobe.probing.outputs.differences.tables import BOTH, PROBLEMS
 from kdprobe.probing.tables import POOLED
-from kdprobe.stats.bootstrap import means_over_problems
-from kdprobe.stats.permutations.max_t import max_t
 
-SWITCHED = ("on", "off")
 _VALUES = ("value", "low", "high", "p_over_problems", "share", "share_low", "share_high")
-
-
-@dataclass(frozen=True)
-class _Effects:
-    """Effects of a student's updates, and the columns that name them.
-
-    Attributes:
-        names: One per update.
-        effects: `[problem, update, target]`.
-        tested: Whether they are tested against zero.
-    """
-
-    names: Sequence[Mapping[str, Any]]
-    effects: Switched
-    tested: bool = True
+_Names = Sequence[Mapping[str, Any]]
+_Effects = Callable[[Direction], Array]
 
 
 def circuit_tables(students: Sequence[MeasuredStudent], problems: Sequence[str], seed: int) -> dict[str, pd.DataFrame]:
-    """Effects of groups and of single circuits, and the gains.
+    """Effects of groups and of single circuits, and the gains, of every student and of arms with several seeds.
 
     Args:
         students: The measurements.
         problems: The ids of the problems.
         seed: Of the intervals and tests.
     """
-    groups, circuits = [], []
-    for each in students:
+    groups, circuits, gains = [], [], []
+    for each in (*students_of(students), *arms_of(students)):
         names = [{"group": group.name, "layer": group.layer} for group in each.groups]
-        groups.append(_rows(each, _Effects(names, each.group_effects), problems, seed))
-        estimated = _Effects(_named(each.screened, "gradient"), each.screened_effects, tested=False)
-        exact = _Effects(_named(each.exact, "exact"), each.exact_effects, tested=not each.is_selected)
-        circuits += [_rows(each, effects, problems, seed) for effects in (estimated, exact) if effects.names]
-    tables = {"circuit_groups": joined(groups), "circuits": joined(circuits)}
+        groups.append(_rows(each, names, each.group_effects, problems, seed))
+        for singles, method, effects, is_tested in (
+            (each.screened, "gradient", each.screened_effects, False),
+            (each.exact, "exact", each.exact_effects, not each.is_selected),
+        ):
+            if singles:
+                circuits.append(_rows(each, _named(singles, method), effects, problems, seed, is_tested=is_tested))
+        # Rows of single problems are those of students.
+        gains.append(_of_seeds(gain_table(each.name, each.against, each.gain, problems), each))
+    tables = {"circuit_groups": joined(groups), "circuits": joined(circuits), "gain": joined(gains)}
     tables["circuit_groups"]["layer"] = tables["circuit_groups"]["layer"].astype("Int64")
-    gains = [gain_table(each.student, each.against, each.gain, [*problems]) for each in students]
-    return {**tables, "gain": joined(gains)}
-
-
-def tested(effects: Array, seed: int) -> Array:
-    """P of the sign-flip test over problems, adjusted for all updates, `[update, target]`; NaN for one problem.
-
-    Args:
-        effects: `[problem, update, target]`.
-        seed: Of the permutations.
-    """
-    if len(effects) == 1 or not effects.shape[1]:
-        return np.full(effects.shape[1:], np.nan)
-    return np.stack([max_t(effects[..., target], seed=seed) for target in range(effects.shape[-1])], axis=-1)
-
-
-def towards(switched: str, effects: Array) -> Array:
-    """Effects in the direction of the gain: what the student loses without an update counts as the update's."""
-    return effects if switched == "on" else -effects
+    return tables
 
 
 def _named(circuits: Sequence[Circuit], method: str) -> list[dict[str, Any]]:
     return [{"circuit": kind, "layer": layer, "index": head, "method": method} for kind, layer, head in circuits]
 
 
-def _rows(measured: MeasuredStudent, found: _Effects, problems: Sequence[str], seed: int) -> pd.DataFrame:
+def _rows(
+    arm: Arm, names: _Names, effects: _Effects, problems: Sequence[str], seed: int, *, is_tested: bool = True
+) -> pd.DataFrame:
     """One row per update, direction, target and problem, and one over all problems."""
-    own = pd.DataFrame(list(found.names))
-    own.insert(0, "student", measured.student)
-    own.insert(1, "against", measured.against)
+    own = pd.DataFrame(list(names))
+    own.insert(0, "student", arm.name)
+    own.insert(1, "against", arm.against)
     frames = []
     for switched in SWITCHED:
-        effects: Array = getattr(found.effects, switched)
-        means, share = means_over_problems(effects, seed), measured.gain.share(towards(switched, effects)[None])
-        missing = np.full(effects.shape[1:], np.nan)
-        p = tested(effects, seed) if found.tested else missing
+        found = effects(switched)
+        means, share = means_of(found, seed), arm.gain.share(towards(switched, found))
+        missing = np.full(found.shape[2:], np.nan)
+        p = adjusted_p(found, seed) if is_tested else missing
         pooled = (means.value, means.low, means.high, p, share.value, share.low, share.high)
-        singly = [(problem, (value, *[missing] * 6)) for problem, value in zip(problems, effects, strict=True)]
+        singly = [
+            (problem, (value, *[missing] * 6)) for problem, value in zip(problems, found.mean(axis=0), strict=True)
+        ]
         for problem, parts in [(POOLED, pooled), *singly]:
             for target, name in enumerate(TARGETS):
                 values = {column: part[:, target] for column, part in zip(_VALUES, parts, strict=True)}
                 frames.append(own.assign(switched=switched, metric=f"log_p_gold_{name}", problem=problem, **values))
-    return joined(frames)
+    return _of_seeds(joined(frames), arm)
+
+
+def _of_seeds(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """With what intervals are over; of several seeds, only the rows over all problems."""
+    rows = table[table["problem"] == POOLED] if arm.combined else table
+    return rows.assign(over=BOTH if arm.combined else PROBLEMS, seeds=len(arm.members))

@@ -19,19 +19,25 @@ class Gain:
     """Log-probability under a trained student minus that under the first one.
 
     Args:
-        trained: `[problem, target]`, in nats.
-        first: The same of the first student.
+        by_seed: The difference, `[seed, problem, target]`, in nats; one seed, or at least three.
     """
 
-    def __init__(self, trained: Array, first: Array) -> None:
-        self.by_seed = (trained - first)[None]
+    def __init__(self, by_seed: Array) -> None:
+        self.by_seed = by_seed
+
+    @classmethod
+    def between(cls, trained: Array, first: Array) -> Gain:
+        """The gain of one student, from both log-probabilities, `[problem, target]`."""
+        return cls((trained - first)[None])
 
     @classmethod
     def over_seeds(cls, gains: Sequence[Gain]) -> Gain:
         """The gain of a strategy with at least three seeds, or that of its only student."""
-        found = cls(gains[0].by_problem, np.zeros_like(gains[0].by_problem))
-        found.by_seed = np.concatenate([gain.by_seed for gain in gains])
-        return found
+        return cls(np.concatenate([gain.by_seed for gain in gains]))
+
+    def on(self, problems: np.ndarray) -> Gain:
+        """The gain on some of the problems, given by their indices."""
+        return Gain(self.by_seed[:, problems])
 
     @property
     def by_problem(self) -> Array:
@@ -69,6 +75,12 @@ class Gain:
         found = ratio_of_means(effects, gain)
         return Means(*(np.where(self.differs, part, np.nan) for part in (found.value, found.low, found.high)))
 
+    def share_without_interval(self, effects: Array) -> Array:
+        """The same without intervals, which take longer to find, `[..., target]`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value: Array = effects.mean(axis=(0, 1)) / self.means.value
+        return np.where(self.differs, value, np.nan)
+
     def sentence(self, trained: str, first: str) -> str:
         """The gain as a sentence."""
         value, low, high = (float(part[0]) for part in (self.means.value, self.means.low, self.means.high))
@@ -81,7 +93,7 @@ class Gain:
         return f"{gain}; not significantly different from zero, so shares of it are not reported."
 
 
-def gain_table(student: str, against: str, gain: Gain, problems: list[str]) -> pd.DataFrame:
+def gain_table(student: str, against: str, gain: Gain, problems: Sequence[str]) -> pd.DataFrame:
     """Columns student, against, metric, problem, value, low, high."""
     rows = []
     for target, name in enumerate(TARGETS):

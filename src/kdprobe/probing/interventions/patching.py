@@ -63,7 +63,7 @@ class PatchingAnalysis:
     ) -> tuple[Gain, dict[Into, Patched]]:
         """A student's gain, and its heads' outputs patched into the first student and the other way round."""
         theirs = read_heads(load_in_full(context.pool, student), sequences, student.name)
-        gain = Gain(theirs.log_p.numpy(), own.log_p.numpy())
+        gain = Gain.between(theirs.log_p.numpy(), own.log_p.numpy())
         ways: dict[Into, tuple[Student, Student, HeadOutputs]] = {
             "first": (first, student, theirs),
             "student": (student, first, own),

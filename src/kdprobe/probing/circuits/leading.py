@@ -1,0 +1,144 @@
+"""Sentences about the parts of an update that carry most of the gain.
+
+The part that comes first on some problems looks larger there than it is, so its effect is stated on others: on each
+fold of the problems, that of the part that comes first on the folds before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdprobe.probing.circuits.arms import Arm, Direction, adjusted_p, means_of, towards
+from kdprobe.probing.circuits.selection import first_before
+from kdprobe.probing.interventions.sweep import Array
+from kdprobe.stats.bootstrap import Means
+from kdprobe.stats.least import FEWEST_PROBLEMS
+from kdprobe.stats.p_values import SIGNIFICANT
+from kdprobe.words import counted, enumerated
+
+_NAMED = 3
+_DONE = {"on": "switched on alone in the base", "off": "switched off in the student"}
+_WAY = {"on": "in the direction of the gain", "off": "against the gain"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Updates that are tested together, switched in one direction.
+
+    Attributes:
+        arm: The student, or the arm.
+        switched: The direction.
+        labels: The updates.
+        effects: `[seed, problem, update, target]`, in nats; sentences are about the gold solution.
+        seed: Of intervals and tests.
+    """
+
+    arm: Arm
+    switched: Direction
+    labels: Sequence[str]
+    effects: Array
+    seed: int
+
+    @property
+    def start(self) -> str:
+        """How sentences begin."""
+        return f"{self.arm.title}, {_DONE[self.switched]}:"
+
+    def listed(self, chosen: Sequence[int]) -> str:
+        """Effects with intervals and shares."""
+        means = means_of(self.effects, self.seed)
+        shares = self.arm.gain.share_without_interval(towards(self.switched, self.effects))
+        return "; ".join(f"{self.labels[index]} ({', '.join(_sized(means, shares, index))})" for index in chosen)
+
+    def largest(
+        self,
+        what: str,
+        candidates: Collection[int],
+        before: Sequence[Collection[int]],
+        family: str,
+        *,
+        is_tested: bool = True,
+    ) -> str:
+        """The updates that carry most, if their effects are significant, and that of the first on other problems.
+
+        Args:
+            what: What the candidates are, in words.
+            candidates: The updates in question.
+            before: Those that may come first on the problems before each fold but the first.
+            family: All that are tested together, in words.
+            is_tested: Whether their effects may be tested on all problems, since they were not selected on these.
+        """
+        start, shift = f"{self.start} of {what},", f"log p {_WAY[self.switched]}"
+        sizes = self.arm.gain.sign * towards(self.switched, self.effects[..., 0]).mean(axis=(0, 1))
+        order = [index for index in sorted(candidates, key=lambda index: -sizes[index]) if sizes[index] > 0]
+        problems = self.effects.shape[1]
+        few = f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
+        if len(candidates) == 1 and is_tested and problems < FEWEST_PROBLEMS:
+            return (
+                f"{self.start} {self.listed([*candidates])} {'shifts' if order else 'does not shift'} {shift}; {few}."
+            )
+        if not before:
+            named = enumerated([self.labels[index] for index in order[:_NAMED]]) if order else "none"
+            verb = "shifts" if len(order) < 2 else "shift"  # noqa: PLR2004
+            return f"{start} {named} {verb} {shift}{' most' if len(order) > _NAMED else ''}; {few}."
+        first = f"the one that comes first on the earlier folds {self._on_later_folds(before)}."
+        if not is_tested or problems < FEWEST_PROBLEMS:
+            return f"{start} {first}"
+        p = adjusted_p(self.effects, self.seed)[:, 0]
+        significant = [index for index in order if p[index] < SIGNIFICANT]
+        if not significant:
+            return f"{start} none significantly shifts {shift}."
+        verb = "shifts" if len(significant) == 1 else "shift"
+        test = f"sign-flip test over problems{self._seeds}, adjusted for all {family}"
+        found = f"{start} {len(significant)} of {len(candidates)} significantly {verb} {shift} ({test})"
+        if len(candidates) == 1:
+            return f"{found}: {self.listed(significant)}."
+        most = " most of all" if len(significant) > _NAMED else ""
+        named = enumerated([self.labels[index] for index in significant[:_NAMED]])
+        return f"{found}:{most} {named}. T{first[1:]}"
+
+    def _on_later_folds(self, before: Sequence[Collection[int]]) -> str:
+        """What the update that comes first on the earlier folds does on the later ones."""
+        folds, gain = self.arm.selection.folds, self.arm.gain
+        mean = towards(self.switched, self.effects[..., 0].mean(axis=0))
+        picked = first_before(mean, gain.by_problem[:, 0], folds, before)
+        problems = np.flatnonzero(picked >= 0)
+        effects = self.effects[:, problems, picked[problems]]
+        means = means_of(effects, self.seed)
+        shares = gain.on(problems).share_without_interval(towards(self.switched, effects))
+        carries = gain.sign * towards(self.switched, means.value[0]) > 0
+        way = _WAY[self.switched if carries else "off" if self.switched == "on" else "on"]
+        counts = Counter(int(picked[folds == fold][0]) for fold in range(1, len(before) + 1))
+        names = [
+            self.labels[index] + (f" before {counted(count, 'fold')}" if len(counts) > 1 else "")
+            for index, count in counts.most_common()
+        ]
+        what, (size, *known) = f"({enumerated(names)})", _sized(means, shares, ())
+        size += f" ({', '.join(known)})" if known else ""
+        if len(problems) < FEWEST_PROBLEMS:
+            few = f"{counted(len(problems), 'problem')} {'is' if len(problems) == 1 else 'are'} too few for a test"
+            return f"{what} shifts log p by {size} on the later ones; {few}"
+        p = float(adjusted_p(effects[:, :, None], self.seed)[0, 0])
+        test = f"sign-flip test over {len(problems)} problems{self._seeds}, p = {p:.2g}"
+        if p < SIGNIFICANT:
+            return f"{what} significantly shifts log p {way} on the later ones, by {size} ({test})"
+        return f"{what} does not significantly shift log p on the later ones: {size} ({test})"
+
+    @property
+    def _seeds(self) -> str:
+        return ", for these seeds" if self.arm.combined else ""
+
+
+def _sized(means: Means, shares: Array, index: int | tuple[()]) -> list[str]:
+    """An effect on log p(gold solution), and its interval and share if they are known."""
+    value, low, high, share = (
+        float(np.asarray(part[..., 0])[index]) for part in (means.value, means.low, means.high, shares)
+    )
+    interval = [f"{low:+.2f} to {high:+.2f}"] if np.isfinite(low) else []
+    # Without a negative zero.
+    of_gain = [f"{round(share, 2) + 0.0:.0%} of the gain"] if np.isfinite(share) else []
+    return [f"{value:+.2f} nats", *interval, *of_gain]
