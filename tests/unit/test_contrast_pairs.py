@@ -258,6 +258,38 @@ def test_the_largest_shares_are_named_for_what_they_are():
     assert "in 1,234 of 1,234 clean runs" in next(_group_sentences(Group("a", [many])))
 
 
+@pytest.mark.parametrize("problems", [1, 5, 6])
+def test_which_sites_carry_most_is_not_said_of_too_few_problems(problems):
+    """Problems that the student does not tell apart do not count: with these, all would be enough."""
+    clean, other, shares = drawn(np.random.default_rng(problems), 12)
+    clean[problems:] *= -1
+    said = _sentences(clean, other, shares)
+    if problems == 6:
+        assert "the residual stream carries the largest share" in said[1]
+        return
+    are = "1 problem with shares is" if problems == 1 else "5 problems with shares are"
+    (sentence,) = said[1:]
+    assert sentence == (
+        f"a: {are} too few to tell which sites carry most of the difference between the runs, for which at least 6 are "
+        "needed."
+    )
+
+
+def test_a_site_that_few_problems_have_is_not_named():
+    clean, other, shares = drawn(np.random.default_rng(2), 12)
+    rare = [index for index, site in enumerate(SITES) if site.kind == "residual" and site.part == "steps"]
+    shares[:, rare] = 9.0
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "the parts of the text" in each]
+    assert "the words of the steps" in sentence
+    shares[5:, rare] = np.nan
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "the parts of the text" in each]
+    assert "the words of the steps" not in sentence
+
+
+def _sentences(clean, other, shares):
+    return list(_group_sentences(Group("a", [student("a", clean, other, shares)])))
+
+
 def test_students_with_other_sites_are_not_compared():
     random = np.random.default_rng(5)
     a, b = (student(name, *drawn(random, 6)) for name in "ab")

@@ -23,6 +23,7 @@ _FORMATS = {
     "attention": 2,
     "attribution": 3,
     "circuits": 4,
+    "contrast": 2,
     "divergence": 4,
     "drift": 2,
     "geometry": 2,

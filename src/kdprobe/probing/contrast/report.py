@@ -121,8 +121,14 @@ def _group_sentences(group: Group) -> Iterator[str]:
         f"{name} prefers the clean answer in {_number(clean_runs)} of {pairs:,} clean runs and the counterfactual "
         f"answer in {_number(other_runs)} of {pairs:,} counterfactual runs{averaged}. {shares}"
     )
-    rows = {_site_of(row): row for row in mean_rows(group, "effect")}
+    # A site that few problems have may come first by chance.
+    rows = {_site_of(row): row for row in mean_rows(group, "effect") if row["problems"] >= FEWEST_PROBLEMS}
     if not rows:
+        if used:
+            yield (
+                f"{name}: {counted(used, 'problem')} with shares {'is' if used == 1 else 'are'} too few to tell which "
+                f"sites carry most of the difference between the runs, for which at least {FEWEST_PROBLEMS} are needed."
+            )
         return
     streams = [site for site in rows if site.kind == "residual" and site.part != ALL]
     first, last = (edge(site.layer for site in streams) for edge in (min, max))
