@@ -9,6 +9,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.reference import resolve
 from kdprobe.students.sequence import problem_sequences
 from kdprobe.students.student import Student
+from probes import probed
 
 FAMILIES = ("llama", "qwen3", "gemma2", "phi3", "gpt2")
 STORED = "bfloat16"
@@ -159,20 +160,6 @@ def problem_file(tmp_path_factory, problem_rows):
     return file
 
 
-def probed(record, problem_file, analyses, dtype=STORED, **given):
-    import kdprobe
-
-    return kdprobe.probe(
-        str(record.path),
-        problems=problem_file,
-        analyses=analyses,
-        dtype=dtype,
-        progress=False,
-        no_plugins=True,
-        **given,
-    )
-
-
 def test_a_planted_change_is_found_in_16_bits_and_one_below_rounding_is_not(stored, make_adapter, problem_file):
     record = stored("llama")
     adapters = {
@@ -182,7 +169,7 @@ def test_a_planted_change_is_found_in_16_bits_and_one_below_rounding_is_not(stor
     options = {name: {"smallest_effect": 1e-9} for name in ("heads", "divergence")}
     options["heads"]["control"] = 0
     rounded, exact = (
-        probed(record, problem_file, ["heads", "divergence"], dtype, adapters=adapters, options=options)
+        probed(record, problem_file, ["heads", "divergence"], dtype=dtype, adapters=adapters, options=options)
         for dtype in (STORED, "float32")
     )
     assert (rounded.dtype, exact.dtype) == (STORED, "float32")
@@ -213,7 +200,9 @@ def test_metrics_of_16_bits_differ_from_float32_by_what_is_stated(torch, stored,
     record = stored("llama")
     adapters = {"large": make_adapter(record.path, 1, size=0.3)}
     found = [
-        probed(record, problem_file, ["heads"], dtype, adapters=adapters, limit=2, options={"heads": {"control": 0}})
+        probed(
+            record, problem_file, ["heads"], dtype=dtype, adapters=adapters, limit=2, options={"heads": {"control": 0}}
+        )
         for dtype in (STORED, "float32")
     ]
     tables = [each.table("heads", "heads").set_index(["student", "metric", "layer", "head"])["value"] for each in found]
@@ -228,7 +217,7 @@ def test_geometry_is_that_of_float32(stored, make_adapter, problem_file, config)
     record = stored("llama")
     adapters = {"taught": make_adapter(record.path, 3, **config)}
     rounded, exact = (
-        probed(record, problem_file, ["geometry"], dtype, adapters=adapters).table("geometry")
+        probed(record, problem_file, ["geometry"], dtype=dtype, adapters=adapters).table("geometry")
         for dtype in (STORED, "float32")
     )
     assert (exact["change"] > 0).all()
@@ -238,7 +227,7 @@ def test_geometry_is_that_of_float32(stored, make_adapter, problem_file, config)
 @pytest.mark.parametrize("analysis", ["ablation", "patching", "circuits", "attribution", "output_divergence", "drift"])
 def test_analyses_of_log_probabilities_need_float32(tiny_record, problem_file, analysis):
     with pytest.raises(UsageError, match=f"^{analysis} needs float32: rounding to float16 may change"):
-        probed(tiny_record, problem_file, ["heads", analysis], "float16")
+        probed(tiny_record, problem_file, ["heads", analysis], dtype="float16")
 
 
 def test_analyses_given_as_functions_read_what_was_chosen(stored, problem_file):
@@ -248,7 +237,7 @@ def test_analyses_given_as_functions_read_what_was_chosen(stored, problem_file):
         read.append(bridges.boot(students[0].name).take().model.dtype)
         return [{"student": students[0].name}]
 
-    found = probed(stored("llama"), problem_file, [mine])
+    found = probed(stored("llama"), problem_file, [mine], dtype=STORED)
     assert str(read[0]) == f"torch.{STORED}"
     assert found.statements["mine"][-1].startswith(f"Students were read in {STORED}.")
 

@@ -9,6 +9,7 @@ import pytest
 from kdprobe.errors import KdprobeError
 from kdprobe.models.reference import resolve
 from kdprobe.students.student import Student
+from probes import probed
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +49,11 @@ def adapters(packed, make_adapter):
     return {"taught": make_adapter(packed[1].path, 1), "other": make_adapter(packed[1].path, 2)}
 
 
-def probed(record, adapters, problem_file, analyses, dtype="float32"):
-    import kdprobe
-
-    return kdprobe.probe(
-        str(record.path),
-        adapters=adapters,
-        problems=problem_file,
-        analyses=analyses,
-        dtype=dtype,
-        progress=False,
-        no_plugins=True,
-    )
-
-
 def test_analyses_of_attention_and_weights_are_those_of_the_weights_that_4_bits_stand_for(
     packed, adapters, problem_file
 ):
     analyses = ["heads", "divergence", "geometry"]
-    found, expected = (probed(record, adapters, problem_file, analyses) for record in packed)
+    found, expected = (probed(record, problem_file, analyses, adapters=adapters) for record in packed)
     for table, column in (("heads", "value"), ("jensen_shannon", "value"), ("geometry", "relative")):
         values, reference = (each.table(table)[column].to_numpy() for each in (found, expected))
         np.testing.assert_allclose(values, reference, atol=1e-4, rtol=1e-3)
@@ -79,7 +66,7 @@ def test_analyses_of_attention_and_weights_are_those_of_the_weights_that_4_bits_
 
 
 def test_rounding_is_measured_against_the_weights_that_4_bits_stand_for(packed, adapters, problem_file):
-    found = probed(packed[0], adapters, problem_file, ["heads"], "bfloat16")
+    found = probed(packed[0], problem_file, ["heads"], adapters=adapters, dtype="bfloat16")
     rounding = found.table("rounding")
     assert set(rounding["student"]) == {"four", *adapters}
     assert rounding["moved"].between(1e-4, 0.1).all()
@@ -99,7 +86,7 @@ def test_rounding_is_measured_against_the_weights_that_4_bits_stand_for(packed, 
 )
 def test_what_needs_other_weights_is_refused(packed, adapters, problem_file, analysis, sentence):
     with pytest.raises(KdprobeError, match=sentence):
-        probed(packed[0], {"taught": adapters["taught"]}, problem_file, [analysis])
+        probed(packed[0], problem_file, [analysis], adapters={"taught": adapters["taught"]})
 
 
 def test_refusals_load_no_weights(tiny_model, make_adapter, tmp_path):
