@@ -5,16 +5,18 @@
 Random Llamas with the tokenizer of SmolLM2 and random adapters are examined, every analysis in a process of its own:
 first at a base size, then with one size after the other multiplied, then with three of them doubled. The first table
 has mebibytes at the peak (Linux), above what the process held with all libraries imported, models included; the second
-has seconds. Both have the base's figures and, for every size that grows, the ratio to them. `predicted` is the ratio
-that `probing_fit.py` predicts with three sizes doubled, which it is not fitted to. The third table has what each
-further student adds to the peak, and to the result's tables; the last is for Llama 3.1 8B with eight adapters on a GPU
-of 80 GB, on paper.
+has seconds of the CPU, which vary less on a busy machine. Both have the base's figures and, for every size that grows,
+the ratio to them. `predicted` is the ratio that `probing_fit.py` predicts with three sizes doubled, which it is not
+fitted to. The third table has what each further student adds to the peak, and to the result's tables; the last is for
+Llama 3.1 8B with eight adapters on a GPU of 80 GB, on paper. `--from FILE` prints the tables of an earlier run's
+`--json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,14 +29,18 @@ from peak_memory import peak_of
 from probing_fit import BATCH, fitted, paper_rows, predicted
 from result_file import write_result
 
-BASE = {"students": 2, "problems": 2, "tokens": 192, "heads": 8, "layers": 4}
-GROWN = {"students": 3, "problems": 3, "tokens": 4, "heads": 4, "layers": 3}
+BASE = {"students": 1, "problems": 2, "tokens": 256, "heads": 8, "layers": 4}
+GROWN = {"students": 4, "problems": 3, "tokens": 4, "heads": 2, "layers": 3}
 """By what each size is multiplied."""
 DOUBLED = ("tokens", "heads", "layers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "heads": {"control": 0},
     "divergence": {},
+    "attention": {},
+    "association": {},
     "geometry": {},
+    "confidence": {},
+    "drift": {"max_new_tokens": 16, "samples": 1, "neutral": ["Tell me about owls.", "Name a colour."]},
     "output_divergence": {},
     "logit_lens": {"problems": 16},
     "attribution": {"problems": 16},
@@ -43,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "circuits": {"exact": 2, "problems": 16},
     "contrast": {"layers": 2, "problems": 16},
 }
-HEAD_DIM = 16
+HEAD_DIM = 32
 MODEL = "smollm2-135m-instruct"
 
 
@@ -52,13 +58,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--analyses", nargs="+", choices=OPTIONS, default=list(OPTIONS))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--from", type=Path, dest="earlier", metavar="FILE")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(measured(given.one)))
         return
-    found = {}
-    for name in given.analyses:
+    found = json.loads(given.earlier.read_text())["found"] if given.earlier else {}
+    for name in () if found else given.analyses:
         found[name] = in_child(name)
         print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
     fits = print_tables(found)
@@ -73,7 +80,7 @@ def print_tables(found: Mapping[str, dict[str, dict[str, float]]]) -> dict[str, 
         points = [
             (all_sizes(chosen), each[what]["MiB"]) for what, chosen in chosen_sizes().items() if what != "doubled"
         ]
-        fits[name] = fitted(points)
+        fits[name] = fitted(name, points)
     print(f"base: {', '.join(f'{size} {number}' for size, number in BASE.items())}")
     for what in ("MiB", "s"):
         last = f" {', '.join(DOUBLED)} x 2 | predicted |" if what == "MiB" else ""
@@ -86,7 +93,7 @@ def print_tables(found: Mapping[str, dict[str, dict[str, float]]]) -> dict[str, 
                 doubled = each["doubled"][what]
                 row += [
                     f"{doubled / base:.2f}",
-                    f"{predicted(fits[name], all_sizes(chosen_sizes()['doubled'])) / base:.2f}",
+                    f"{predicted(name, fits[name], all_sizes(chosen_sizes()['doubled'])) / base:.2f}",
                 ]
             print(f"| `{name}` | {base:.{0 if what == 'MiB' else 1}f} | {' | '.join(row)} |")
     added = BASE["students"] * (GROWN["students"] - 1)
@@ -94,7 +101,7 @@ def print_tables(found: Mapping[str, dict[str, dict[str, float]]]) -> dict[str, 
     for name, each in found.items():
         peak, tables = ((each["students"][what] - each["base"][what]) / added for what in ("MiB", "tables"))
         print(f"| `{name}` | {peak:.1f} | {tables:.1f} |")
-    print("\n| analysis | weights, GiB | rest | float32 | 16 bits | largest batch |\n|" + " --- |" * 6)
+    print("\n| analysis | weights, GiB | rest | float32 | 16 bits | largest batch | main memory |\n|" + " --- |" * 7)
     print("\n".join(paper_rows(fits)))
     return fits
 
@@ -113,27 +120,29 @@ def all_sizes(sizes: dict[str, int]) -> dict[str, int]:
 
 
 def in_child(name: str) -> dict[str, dict[str, float]]:
-    """Peaks and seconds of one analysis, in a process of its own."""
+    """Peaks and CPU seconds of one analysis, in a process of its own."""
     command = [sys.executable, __file__, "--one", name]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # glibc (Linux) then returns freed tensors at once, so that peaks vary by a few MiB instead of tens.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
     found: dict[str, dict[str, float]] = json.loads(printed.splitlines()[-1])
     return found
 
 
 def measured(name: str) -> dict[str, dict[str, float]]:
-    """Peak in MiB and seconds of one analysis at all sizes."""
+    """Peak in MiB and CPU seconds of one analysis at all sizes."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         # Libraries are imported once, and are not what is measured.
         run(name, written(Path(folder) / "first", BASE), problems_of(BASE))
         for what, sizes in chosen_sizes().items():
             students, problems = written(Path(folder) / what, sizes), problems_of(sizes)
-            started = time.perf_counter()
+            started = time.process_time()
             tables: list[float] = []
             peak = peak_of(
                 lambda students=students, problems=problems, tables=tables: tables.append(run(name, students, problems))
             )
-            found[what] = {"MiB": peak, "s": time.perf_counter() - started, "tables": tables[0]}
+            found[what] = {"MiB": peak, "s": time.process_time() - started, "tables": tables[0]}
     return found
 
 
@@ -149,6 +158,7 @@ def run(name: str, students: list[Any], problems: list[Any]) -> float:
     with StudentPool() as pool:
         context = AnalysisContext(
             students=students, problems=problems, batch_size=BATCH, pool=pool, head_metrics=head_metrics_of(host),
+            records={student.name: [answered(problem) for problem in problems] for student in students},
             counterfactuals=lambda problem: [problem_of(int(problem.id) + 1, len(problem.question.split()))],
         )  # fmt: skip
         result = run_analysis(name, analysis, context)
@@ -190,6 +200,12 @@ def problem_of(index: int, words: int) -> Any:
     number = 10 + index
     question = " ".join(["Add", str(number), "and", "4", *["and"] * (words - 5), "nothing."])
     return Problem(str(index), question, f"{number} + 4 = {number + 4}\n#### {number + 4}", str(number + 4))
+
+
+def answered(problem: Any) -> dict[str, Any]:
+    """A record of an answer that is correct for every other problem."""
+    correct = not int(problem.id) % 2
+    return {"id": problem.id, "response": problem.solution, "correct": correct, "cut_off": False, "tokens": 20}
 
 
 if __name__ == "__main__":
