@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdprobe.api.given.configs import Config, experiment_from
-from kdprobe.api.given.executors import LOCAL, Runs, given_executor
+from kdprobe.api.given.executors import Runs, given_executor
 from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.run import RunResult
 from kdprobe.api.session import AnyPath, Call, calling, open_store
 from kdprobe.errors import UsageError
+from kdprobe.experiment.executors.executor import LOCAL
 from kdprobe.models import processes
 
 if TYPE_CHECKING:

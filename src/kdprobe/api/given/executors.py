@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from kdprobe.experiment.executors.executor import Executor
     from kdprobe.host.registry import Host
 
-LOCAL = "local"
-"""The built-in executor."""
-
 
 @dataclass(frozen=True)
 class Runs:

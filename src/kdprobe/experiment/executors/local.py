@@ -19,6 +19,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.experiment.executors.executor import Ended, Job, Report, Task
 from kdprobe.experiment.executors.worker import PROGRESSED, SAID
 from kdprobe.models.outline.device import default_device, thread_count
+from kdprobe.words import counted
 
 _STOP_SECONDS = 5.0
 _SHOWN_LINES = 3
@@ -34,14 +35,20 @@ class LocalExecutor:
 
     def start(self, job: Job, jobs: int | None, report: Report) -> None:
         """Prepares; arguments as in `Executor`."""
-        self._job, self._report = job, report
-        self._data = job.as_data() if jobs and jobs > 1 else None
-        if self._data and jobs:
-            _note_overload(jobs)
-            self._gpus = _visible_gpus()
+        self._job, self._report, self._jobs = job, report, jobs or 1
+        self._noted = False
+        self._data = job.as_data() if self._jobs > 1 else None
+        if self._data is None:
+            return
+        if os.name != "posix":
+            raise KdprobeError("Several jobs need Linux or macOS.", "Leave out --jobs.")
+        self._gpus = _visible_gpus()
 
     def submit(self, task: Task) -> None:
         """Runs a task in this process, or has an idle worker run it."""
+        if not self._noted:
+            _note_load(task, self._jobs)
+            self._noted = True
         if self._data is None:
             self._report(task, self._made_here(task))
             return
@@ -176,11 +183,15 @@ def _visible_gpus() -> list[str]:
     return listed.split(",") if listed else [str(index) for index in range(torch.cuda.device_count())]
 
 
-def _note_overload(jobs: int) -> None:
-    """Says when there are more threads than processors, which helps nobody."""
-    threads, processors = thread_count(), os.cpu_count() or 1
-    if jobs * threads > processors and default_device() == "cpu":
+def _note_load(task: Task, jobs: int) -> None:
+    """Says when there are more threads than CPUs, or so few that more jobs would fit."""
+    threads, cpus = task.resources.threads or thread_count(), os.cpu_count() or 1
+    if default_device() != "cpu":
+        return
+    if jobs > 1 and jobs * threads > cpus:
         note(
-            f"{jobs} jobs with {threads} threads each share {processors} CPUs. "
-            "`threads` in [resources] changes this, and with it the keys of all stages."
+            f"{jobs} jobs with {counted(threads, 'thread')} each share {counted(cpus, 'CPU')}. State `threads` in "
+            "[resources], so that they fit; this changes the keys of all stages."
         )
+    elif jobs == 1 and task.resources.threads and threads * 2 <= cpus:
+        note(f"This run uses {threads} of {cpus} CPUs; --jobs {cpus // threads} would use them all.")
