@@ -146,9 +146,9 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
     if isinstance(problems, str | os.PathLike):
         name = os.fspath(problems)
         if Path(name).suffix != ".jsonl":
-            if Path(name).is_file():
+            if Path(name).is_file() or (os.sep in name and name not in host.names("problem-sources")):
                 raise UsageError(
-                    f"The problem file {name} is not a .jsonl file.",
+                    f"The problem file {name} {'is not a .jsonl file' if Path(name).exists() else 'does not exist'}.",
                     "Write problems as JSON lines with `question` and `answer` to a file that ends in .jsonl, or read "
                     "the file with pandas and pass the table to the Python function.",
                 )
