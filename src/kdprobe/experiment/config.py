@@ -112,6 +112,14 @@ class TransferConfig(Section):
     top_logprobs: int = Field(default=64, ge=1, description="Log-probabilities kept per position (k).")
     samples: int = Field(default=1, ge=1, description="Answers per problem.")
     texts: str = Field(default=OWN, description="The texts on which the teacher's distribution is computed.")
+    # Left out of the data unless it is chosen, because a run's name is a digest of them.
+    parts: int = Field(
+        default=1,
+        ge=1,
+        le=100_000,
+        description="Number of stages that share the problems of a strategy.",
+        exclude_if=lambda parts: parts == 1,
+    )
     filter: Literal["none", "correct", "matched"] = Field(
         default="none", description="Which answers students are trained on."
     )
@@ -129,7 +137,7 @@ class TransferConfig(Section):
     @property
     def sampling(self) -> dict[str, Any]:
         """The arguments for a `Sampling`."""
-        return self.model_dump(exclude={"samples", "texts", "filter"})
+        return self.model_dump(exclude={"samples", "texts", "filter", "parts"})
 
 
 class StrategyConfig(Plugged):

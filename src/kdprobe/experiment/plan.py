@@ -18,14 +18,14 @@ from kdprobe.experiment.foresight.evidence import planned_families, too_little_e
 from kdprobe.experiment.foresight.foresee import foresee
 from kdprobe.experiment.foresight.power import Power, planned_power
 from kdprobe.experiment.foresight.retention import RetentionPower, hopeless_retention, retention_power
+from kdprobe.experiment.parts.evaluate import evaluate_in_parts
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.adapter_card import dataset_of
 from kdprobe.experiment.stages.analyse import analyse_stages, before_training
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
-from kdprobe.experiment.stages.evaluate import evaluate_stage
 from kdprobe.experiment.stages.lessons import Lessons
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import Stage, with_parts
 from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
@@ -165,7 +165,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
     arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
     analyses = analyse_stages(context, arm_stages, Lessons(context, conversations, transfers))
     early = [stage for stage in analyses.values() if before_training(stage)]
-    ordered = [
+    listed = [
         *texts_first(transfers),
         *early,
         *{stage.key: stage for stage in selections.values()}.values(),
@@ -174,6 +174,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
         *(stage for task in benchmarks for arm in arms for name, stage in arm.tasks.items() if name == task.name),
         *(stage for stage in analyses.values() if stage not in early),
     ]
+    ordered = [*with_parts(listed)]
     identity = digest({"config": to_data(experiment), "keys": [stage.key for stage in ordered]})
     return Plan(
         experiment=experiment,
@@ -203,12 +204,12 @@ def _controls(context: StageContext, selections: Mapping[str, Stage]) -> list[Ar
     arms = []
     if experiment.controls.untrained:
         student = Student(UNTRAINED, context.student)
-        arms.append(Arm(student, None, None, None, None, None, evaluate_stage(context, student, None)))
+        arms.append(Arm(student, None, None, None, None, None, evaluate_in_parts(context, student, None)))
     if experiment.controls.fine_tuned:
         for seed in experiment.seeds:
             student = _student(context, FINE_TUNED, seed)
             distill = fine_tune_stage(context, student.name, seed, selected=matched)
-            evaluate = evaluate_stage(context, student, distill)
+            evaluate = evaluate_in_parts(context, student, distill)
             arms.append(Arm(student, None, FINE_TUNE, None, matched, distill, evaluate))
     return arms
 
@@ -231,7 +232,7 @@ def _distilled(  # noqa: PLR0917
         transfer=transfer,
         selected=selected,
     )
-    evaluate = evaluate_stage(context, student, distill)
+    evaluate = evaluate_in_parts(context, student, distill)
     return Arm(
         student,
         strategy,

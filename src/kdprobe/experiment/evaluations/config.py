@@ -92,6 +92,13 @@ class EvaluationConfig(Section):
         default=32, description="Problems answered at once; 'auto' adapts to the free memory."
     )
     # Left out of the data unless they are stated, because a run's name is a digest of them.
+    parts: int = Field(
+        default=1,
+        ge=1,
+        le=100_000,
+        description="Number of stages that share the test problems of an arm.",
+        exclude_if=lambda parts: parts == 1,
+    )
     tasks: list[Annotated[TaskConfig, BeforeValidator(named)]] = Field(
         default_factory=lambda: [TaskConfig(name=DECIDING)],
         description=f"The tasks; {DECIDING} is always among them.",
@@ -132,7 +139,7 @@ class EvaluationConfig(Section):
     @property
     def decoding(self) -> dict[str, Any]:
         """How the deciding task is decoded: the arguments for a `Protocol`."""
-        return self.model_dump(exclude={"tasks", "include_path", "engine", "engine_options"})
+        return self.model_dump(exclude={"parts", "tasks", "include_path", "engine", "engine_options"})
 
     def __eq__(self, other: object) -> bool:
         """Where a config lies does not make it another one."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
+from kdprobe.experiment.parts.divide import part_name
 from kdprobe.experiment.stages.absence import Records, records_or_absence
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import trained_student
@@ -29,7 +30,13 @@ RECORDS = "records.parquet"
 
 
 @with_resources("evaluate")
-def evaluate_stage(context: StageContext, student: Student, distill: Stage | None, samples: int | None = None) -> Stage:
+def evaluate_stage(
+    context: StageContext,
+    student: Student,
+    distill: Stage | None,
+    samples: int | None = None,
+    part: tuple[int, int] | None = None,
+) -> Stage:
     """Evaluates a student of an experiment with lm-eval.
 
     Args:
@@ -37,6 +44,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         student: The student, without its adapter.
         distill: Its training, or `None` for the untrained base.
         samples: Answers to each problem, instead of the config's.
+        part: Which part of how many the context's test problems are, counted from 0, if they are not all.
     """
     config = context.experiment.evaluation
     decoding = config.decoding | ({"samples": samples} if samples else {})
@@ -48,7 +56,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         return answers_of(loaded, problems, protocol, scratch, label=label)
 
     return examination_stage(
-        student.name,
+        part_name(student.name, *part) if part else student.name,
         problems,
         protocol,
         identity={

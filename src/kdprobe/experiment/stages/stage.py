@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -55,6 +55,18 @@ class Stage:
         """
         with self.resources.held():
             self.work(folder, inputs, scratch)
+
+
+def with_parts(stages: Iterable[Stage]) -> Iterator[Stage]:
+    """The stages, each after those of its inputs that are not among them: its parts."""
+    listed = [*stages]
+    known = {stage.key for stage in listed}
+    for stage in listed:
+        for part in stage.inputs:
+            if (key := part.key) not in known:
+                known.add(key)
+                yield part
+        yield stage
 
 
 def with_resources(kind: str) -> Callable[[Callable[Arguments, Stage]], Callable[Arguments, Stage]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdprobe.experiment.config_checks import GOLD, OWN
+from kdprobe.experiment.parts.transfer import transfer_in_parts
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.stage import Stage
-from kdprobe.experiment.stages.transfer import transfer_stage
 from kdprobe.strategies.prompt_pair import PromptPair
 
 
@@ -27,11 +27,11 @@ def transfer_stages(
     label = context.experiment.transfer.texts
     texts = None
     if label in conversations and label not in {OWN, GOLD}:
-        texts = transfer_stage(context, label, conversations[label], temperatures=temperatures)
+        texts = transfer_in_parts(context, label, conversations[label], temperatures=temperatures)
     return {
         strategy: texts
         if texts and strategy == label
-        else transfer_stage(context, strategy, rendered, texts=texts, temperatures=temperatures)
+        else transfer_in_parts(context, strategy, rendered, texts=texts, temperatures=temperatures)
         for strategy, rendered in conversations.items()
     }
 

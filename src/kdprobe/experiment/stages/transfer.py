@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.experiment.config_checks import GOLD, OWN
+from kdprobe.experiment.parts.divide import part_name, part_seed
 from kdprobe.experiment.stages.context import (
     StageContext,
     problems_key,
@@ -25,6 +26,8 @@ from kdprobe.teachers.teacher import RenderingTeacher
 
 FORMAT = 6
 FIDELITY = "fidelity.json"
+SERVED = ("returned_prompts", "prompts_unlike_template")
+"""What is counted of prompts that a server rendered."""
 
 
 @with_resources("transfer")
@@ -35,6 +38,7 @@ def transfer_stage(
     *,
     texts: Stage | None = None,
     temperatures: tuple[float, ...] = (),
+    part: tuple[int, int] | None = None,
 ) -> Stage:
     """The teacher answers the transfer problems under one strategy, or scores the texts of `transfer.texts`.
 
@@ -44,10 +48,12 @@ def transfer_stage(
         conversations: Problem id mapped to the conversations the strategy built.
         texts: The transfer set whose answers are scored, if `transfer.texts` names another strategy.
         temperatures: Temperatures at which to keep the tail, besides those the distiller plans.
+        part: Which part of how many the context's transfer problems are, counted from 0, if they are not all.
     """
     config = context.experiment.transfer
     teacher = context.teacher
-    sampling = _sampling(context, temperatures)
+    sampling = _sampling(context, temperatures, part)
+    name = part_name(strategy, *part) if part else strategy
     problems = context.problems.transfer
     settings = {
         "format": FORMAT,
@@ -80,17 +86,18 @@ def transfer_stage(
             "prompts": "rendered here" if isinstance(teacher, RenderingTeacher) else "rendered by the server",
         }
         if config.texts == OWN or (config.texts == strategy and not inputs):
-            setting = Setting(sampling, manifest, f"Teacher answers: {strategy}", scratch)
+            setting = Setting(sampling, manifest, f"Teacher answers: {name}", scratch)
             transfer_set = capture(teacher, problems, conversations, setting, config.samples)
         else:
             if inputs:
-                answers = list(read(inputs[0]).responses)
+                asked = {problem.id for problem in problems}
+                answers = [response for response in read(inputs[0]).responses if response.id in asked]
             elif config.texts == GOLD:
                 answers = gold_texts(problems, tokenizer)
             else:
                 answers = file_texts(Path(config.texts), problems, tokenizer)
             prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
-            setting = Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch)
+            setting = Setting(sampling, manifest, f"Teacher reads: {name}", scratch)
             transfer_set = score(teacher, answers, prompts, setting)
         primed = {id_: pair.teacher for id_, pair in conversations.items()}
         returned = {
@@ -105,17 +112,19 @@ def transfer_stage(
             write_prompt_ids(folder, returned)
             record = replace(context.teacher_reader.record, conversation=context.student.conversation)
             unlike = count_unlike_template(record, returned, primed)
-            served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
+            served = dict(zip(SERVED, (len(returned), unlike), strict=True))
         # The prompt ids are in a separate file.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)
 
-    return Stage("transfer", strategy, settings, (texts,) if texts else (), work, len(problems) * config.samples)
+    return Stage("transfer", name, settings, (texts,) if texts else (), work, len(problems) * config.samples)
 
 
-def _sampling(context: StageContext, extra: tuple[float, ...]) -> Any:
+def _sampling(context: StageContext, extra: tuple[float, ...], part: tuple[int, int] | None) -> Any:
     from kdprobe.teachers.teacher import Sampling
 
     temperatures = tuple(sorted({1.0, *context.distiller.temperatures(), *extra}))
-    return Sampling(**context.experiment.transfer.sampling, temperatures=temperatures)
+    sampling = Sampling(**context.experiment.transfer.sampling, temperatures=temperatures)
+    # Greedy answers do not depend on the seed.
+    return replace(sampling, seed=part_seed(sampling.seed, *part)) if part and sampling.temperature else sampling

@@ -1,0 +1,1 @@
+"""Stages that are divided into parts, which executors can run at the same time, and a stage that joins them."""
