@@ -189,7 +189,7 @@ def test_a_stage_that_fails_does_not_cost_those_that_run_beside_it(config, folde
     (folder / "seconds").unlink()
     assert "analyse slow failed: " in err
     assert "ZeroDivisionError: as asked" in err
-    assert "run the same command with --jobs 1 and --debug" in " ".join(err.split())
+    assert "run the same command without --jobs and --executor, and with --debug" in " ".join(err.split())
     assert len([*(store / "stages" / "analyse").glob("*/stage.json")]) == 2
 
 
@@ -272,6 +272,18 @@ def test_a_process_in_which_a_key_would_be_another_refuses_the_stage(job, change
     with pytest.raises(KdprobeError, match=r"would not be what was planned") as error:
         make_stage(data, replace(task, key="0" * len(task.key), settings=settings), lambda _: None)
     assert said in str(error.value)
+
+
+def test_a_process_with_more_threads_uses_those_of_the_plan(job, torch):
+    data, tasks = job
+    task = next(task for task in tasks if task.label == "transfer teacher")
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        # Planned anew, since plans of the same run are kept.
+        assert make_stage({**data, "planned": "anew"}, task, lambda _: None) is True
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_process_with_another_version_refuses_every_stage(job):

@@ -21,6 +21,7 @@ from kdprobe.experiment.store import Store
 from kdprobe.host.candidates import own_version
 from kdprobe.host.choice import Choice
 from kdprobe.host.registry import Host
+from kdprobe.models.outline.device import default_device, thread_count
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class RunJob:
         choice, evaluation = self.plan.host.choice, self.plan.experiment.evaluation
         return {
             "kdprobe": own_version(),
-            "experiment": self.plan.experiment.model_dump(mode="json"),
+            "experiment": self._stated().model_dump(mode="json"),
             "tasks_folder": str(evaluation.folder),
             "plugins": {
                 "none": choice.none,
@@ -74,6 +75,21 @@ class RunJob:
             "store": str(self.store.root.resolve()),
             "working_folder": str(Path.cwd()),
         }
+
+    def _stated(self) -> Experiment:
+        """The experiment with what this process has where the config leaves it open; no key depends on who says it.
+
+        Others may have more processors, or a device that this process has not. A GPU stays open, because its name is
+        part of keys unless its class was stated.
+        """
+        resources = self.plan.experiment.resources
+        left_open: dict[str, Any] = {}
+        if resources.threads is None:
+            left_open["threads"] = thread_count()
+        if resources.device is None and default_device() == "cpu":
+            left_open["device"] = "cpu"
+        stated = resources.model_copy(update=left_open)
+        return self.plan.experiment.model_copy(update={"resources": stated})
 
 
 def make_stage(job: Mapping[str, Any], task: Task, tell: Tell) -> bool:

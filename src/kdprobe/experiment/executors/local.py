@@ -14,10 +14,9 @@ from threading import Lock, Thread
 from typing import Any
 
 from kdprobe.console import note
-from kdprobe.console.relay import Progressed, Said
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.executors.executor import Ended, Job, Report, Task
-from kdprobe.experiment.executors.worker import PROGRESSED, SAID
+from kdprobe.experiment.executors.wire import event_from
 from kdprobe.models.outline.device import default_device, thread_count
 from kdprobe.words import counted
 
@@ -132,15 +131,13 @@ class _Worker:
     def _listen(self) -> None:
         assert self._process.stdout  # noqa: S101 - a pipe
         for line in self._process.stdout:
-            what, data = json.loads(line)
             if (task := self._task) is None:
                 continue
-            if what in {SAID, PROGRESSED}:
-                self._report(task, Said(**data) if what == SAID else Progressed(**data))
-            else:
+            event = event_from(json.loads(line))
+            if isinstance(event, Ended):
                 # Idle before it is reported, because the report may lead to the next task.
                 self._task = None
-                self._report(task, _ended(data))
+            self._report(task, event)
         with self._lock:
             self._dead, task = True, self._task
         if task:
@@ -163,14 +160,6 @@ class _Worker:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         last = f", after printing: {' '.join(self._printed)}" if self._printed else ""
         return KdprobeError(f"The process that ran {task.label} {how}{last}.", "Finished stages are kept.")
-
-
-def _ended(data: Mapping[str, Any]) -> Ended:
-    if "error" not in data:
-        return Ended(data["made"])
-    error = KdprobeError(data["error"], data["hint"])
-    error.exit_code = data.get("exit_code", error.exit_code)
-    return Ended(error=error)
 
 
 def _visible_gpus() -> list[str]:

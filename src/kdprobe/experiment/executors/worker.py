@@ -11,16 +11,13 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, TextIO
+from typing import TextIO
 
 from kdprobe.console.relay import Progressed, Said
-from kdprobe.errors import KdprobeError, doing_when, quoted
-from kdprobe.experiment.executors.executor import Task
-
-ENDED, PROGRESSED, SAID = "ended", "progressed", "said"
+from kdprobe.experiment.executors.executor import Ended, Task
+from kdprobe.experiment.executors.wire import as_message, end_of
 
 
 def main() -> None:
@@ -35,7 +32,7 @@ def main() -> None:
     tasks: SimpleQueue[Task] = SimpleQueue()
     Thread(target=_read, args=(tasks,), daemon=True).start()
     while True:
-        outlet.tell(ENDED, _run(job, tasks.get(), outlet))
+        outlet.tell(end_of(job, tasks.get(), outlet.tell))
 
 
 def _read(tasks: SimpleQueue[Task]) -> None:
@@ -45,30 +42,15 @@ def _read(tasks: SimpleQueue[Task]) -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def _run(job: dict[str, Any], task: Task, outlet: _Outlet) -> dict[str, Any]:
-    from kdprobe.experiment.executors.job import make_stage
-
-    try:
-        return {"made": make_stage(job, task, outlet.relay)}
-    except KdprobeError as error:
-        return {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the process with the screen says it
-        what = f"{task.label} failed: {quoted(error)}{doing_when(error)}"
-        return {"error": what, "hint": "To see the traceback, run the same command with --jobs 1 and --debug."}
-
-
 class _Outlet:
     """Tells things, from any thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._lock = stream, Lock()
 
-    def relay(self, event: Said | Progressed) -> None:
-        self.tell(SAID if isinstance(event, Said) else PROGRESSED, asdict(event))
-
-    def tell(self, what: str, data: dict[str, Any]) -> None:
+    def tell(self, event: Said | Progressed | Ended) -> None:
         with self._lock:
-            print(json.dumps([what, data]), file=self._stream, flush=True)
+            print(json.dumps(as_message(event)), file=self._stream, flush=True)
 
 
 if __name__ == "__main__":
