@@ -9,6 +9,7 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "kdprobe-everyday": {"tasks": ("everyday", "everyday_kinds", "everyday_opposites", "everyday_sequences")},
     "kdprobe-openai": {"teachers": ("openai",)},
+    "kdprobe-ray": {"executors": ("ray",)},
     "kdprobe-strategies": {
         "strategies": (
             "step-back",

@@ -1,0 +1,36 @@
+"""What may be set with `--option ray.NAME=VALUE`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field, field_validator
+
+
+class RayOptions(BaseModel):
+    """Options of the executor `ray`. None of them is part of a key."""
+
+    address: str | None = Field(
+        default=None,
+        description="`auto` or HOST:PORT joins a cluster that this machine is part of; by default, one is started on "
+        "this machine for the run.",
+    )
+    retries: int = Field(
+        default=3, ge=0, description="How often a stage is resumed after its process or its machine was lost."
+    )
+    cpus: int = Field(
+        default=1, ge=1, description="CPUs that a stage asks for if `threads` in [resources] does not state them."
+    )
+    gpus: float = Field(
+        default=1, gt=0, description="GPUs that a stage on a GPU asks for; with 0.5, two stages share one."
+    )
+    memory_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that a stage asks for, in GiB; by default, none is reserved.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _without_client(cls, address: str | None) -> str | None:
+        if address and address.startswith("ray://"):
+            raise ValueError("Run kdprobe on a machine of the cluster, since both use the store, and use 'auto'.")
+        return address

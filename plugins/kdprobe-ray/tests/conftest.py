@@ -1,0 +1,173 @@
+"""A tiny experiment with a stage that waits as long as asked, commands that run it, and why tests may be skipped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from kdprobe.testing import problem_rows
+
+pytest_plugins = ["kdprobe.testing"]
+
+WAITING = """
+from pathlib import Path
+
+from kdprobe import AnalysisSpec, hookimpl
+
+
+class Waiting:
+    needs = frozenset({"students"})
+
+    def run(self, context):
+        import time
+
+        import pandas as pd
+        from kdprobe.probing import AnalysisResult
+
+        with Path("began").open("a") as file:
+            print("began", file=file)
+        while Path("wait").exists():
+            time.sleep(0.05)
+        if Path("fail").exists():
+            raise ZeroDivisionError("as asked")
+        return AnalysisResult(tables={"names": pd.DataFrame({"student": [s.name for s in context.students]})})
+
+
+@hookimpl
+def kdprobe_analyses():
+    yield AnalysisSpec(name="waiting", summary="Waits", build=lambda options: Waiting())
+"""
+CONFIG = """
+name = "tiny"
+strategies = ["none"]
+plugins = "plugins"
+[resources]
+threads = 1
+[problems]
+source = "jsonl"
+options = {{ transfer = "transfer.jsonl", test = "test.jsonl" }}
+transfer = 24
+test = 4
+[student]
+model = "{model}"
+[teacher.options]
+model = "{model}"
+batch_size = 1
+[transfer]
+max_new_tokens = 64
+top_logprobs = 16
+[distill]
+name = "logits"
+options = {{ epochs = 1, batch_size = 8, learning_rate = 1e-2 }}
+[controls]
+fine_tune_options = {{ epochs = 1, batch_size = 8, learning_rate = 1e-2 }}
+[evaluation]
+max_new_tokens = 8
+[probe]
+problems = 2
+analyses = ["waiting"]
+"""
+
+
+def pytest_collection_modifyitems(items):
+    """Most tests need Ray."""
+    if find_spec("ray") is None:
+        for item in items:
+            if item.path.name == "test_ray.py":
+                item.add_marker(pytest.mark.skip(reason="Ray is not installed here"))
+
+
+@pytest.fixture(scope="session")
+def folder(tiny_model, tmp_path_factory):
+    """A folder with the experiment."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "waiting.py").write_text(WAITING)
+    (folder / "tiny.toml").write_text(CONFIG.format(model=tiny_model))
+    for name, first, count in (("transfer", 0, 24), ("test", 24, 4)):
+        rows = "\n".join(map(json.dumps, problem_rows(first, count)))
+        (folder / f"{name}.jsonl").write_text(rows)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def as_usual(request):
+    """The stage that waits does so only where a test asks for it."""
+    if "folder" in request.fixturenames:
+        for name in ("wait", "fail", "began"):
+            (request.getfixturevalue("folder") / name).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def command(folder):
+    """Starts `kdprobe run` and waits for it: the process, and functions for what tests look at."""
+
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "kdprobe", "run", "tiny.toml", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(*arguments, code=0):
+        process = start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, err
+        return out, " ".join(err.split())
+
+    return SimpleNamespace(start=start, run=run)
+
+
+def until(condition, seconds=120.0):
+    """Waits for a condition, and returns what it gives."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def workers_of(label, parent=None):
+    """The processes in which Ray runs a stage, among the descendants of a process."""
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        try:
+            if process.cmdline()[:1] == [f"ray::{label}"]:
+                found.append(process)
+        except (psutil.NoSuchProcess, IndexError):
+            continue
+    return found
+
+
+def alive(processes):
+    """Those that still run."""
+    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def contents(store):
+    """What every stage contains, without times, and without the order in which peft lists modules."""
+    found = {}
+    for file in (store / "stages").rglob("*"):
+        name = str(file.relative_to(store))
+        if file.name == "adapter_config.json":
+            config = json.loads(file.read_text())
+            found[name] = {**config, "target_modules": sorted(config["target_modules"])}
+        elif file.is_file() and file.name not in {"stage.json", "training.json", "transfer.json", "fidelity.json"}:
+            found[name] = file.read_bytes()
+    return found
+
+
+def manifests(store):
+    """The manifests of all stages, by kind and name."""
+    read = [json.loads(file.read_text()) for file in (store / "stages").glob("*/*/stage.json")]
+    return {f"{manifest['kind']} {manifest['name']}": manifest for manifest in read}

@@ -1,0 +1,56 @@
+"""What a stage asks for, and what may be set."""
+
+import pytest
+from pydantic import ValidationError
+
+from kdprobe.experiment import Task
+from kdprobe.testing import host_with
+from kdprobe_ray import needs as asking
+from kdprobe_ray.needs import needs
+from kdprobe_ray.options import RayOptions
+
+
+def task(threads=None, device=None):
+    stated = {"threads": threads, "device": device}
+    return Task.from_data({"key": "k", "kind": "distill", "name": "n", "resources": stated, "settings": {}})
+
+
+@pytest.mark.parametrize(
+    ("threads", "device", "options", "asked"),
+    [
+        (None, None, {}, {"num_cpus": 1, "num_gpus": 0}),
+        (4, "cpu", {"cpus": 2}, {"num_cpus": 4, "num_gpus": 0}),
+        (None, "cuda", {"cpus": 2}, {"num_cpus": 2, "num_gpus": 1}),
+        (None, "cuda", {"gpus": 0.5, "memory_gib": 2}, {"num_cpus": 1, "num_gpus": 0.5, "memory": 2**31}),
+    ],
+)
+def test_what_is_stated_is_asked_for(monkeypatch, threads, device, options, asked):
+    monkeypatch.setattr(asking, "_has_gpu", lambda: False)
+    assert needs(task(threads, device), RayOptions(**options)) == asked
+
+
+def test_without_a_stated_device_a_stage_needs_what_this_process_has(monkeypatch):
+    monkeypatch.setattr(asking, "_has_gpu", lambda: True)
+    assert needs(task(), RayOptions())["num_gpus"] == 1
+    assert needs(task(device="cpu"), RayOptions())["num_gpus"] == 0
+
+
+def test_stages_that_use_more_than_they_ask_for_are_noted(monkeypatch):
+    monkeypatch.setattr(asking, "_has_gpu", lambda: False)
+    monkeypatch.setattr(asking, "_threads", lambda: 8)
+
+    def noted(task, **options):
+        return asking.overload(task, needs(task, RayOptions(**options)))
+
+    assert "use 8 threads each, and ask Ray for fewer CPUs (1)" in noted(task())
+    assert noted(task(), cpus=8) == noted(task(threads=4)) == noted(task(device="cuda")) == ""
+
+
+def test_a_client_of_ray_is_refused():
+    with pytest.raises(ValidationError, match="Run kdprobe on a machine of the cluster"):
+        RayOptions(address="ray://head:10001")
+
+
+def test_the_executor_is_built_without_ray():
+    host = host_with("kdprobe_ray")
+    assert host.create("executors", "ray", {"address": "auto", "retries": 0}) is not None

@@ -1,0 +1,172 @@
+"""Stages as Ray tasks: the numbers of one process, whatever is killed, and a sentence for every fault."""
+
+import json
+import shutil
+import signal
+import threading
+from contextlib import suppress
+from itertools import pairwise
+
+import psutil
+import pytest
+
+import kdprobe
+from conftest import alive, contents, manifests, until, workers_of
+from kdprobe import KdprobeError
+from kdprobe.testing import check_executor, host_with
+
+RAY = ("--executor", "ray")
+
+
+@pytest.fixture(scope="module")
+def alone(folder, command):
+    """A store with the experiment, run in one process."""
+    command.run("--store", "alone")
+    return folder / "alone"
+
+
+@pytest.fixture
+def copy(alone, tmp_path):
+    """The store without the last stage."""
+    shutil.copytree(alone, tmp_path / "store")
+    shutil.rmtree(tmp_path / "store" / "stages" / "analyse")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def cluster():
+    """A cluster of three nodes on this machine, the first of which runs no stages."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield cluster, nodes
+    cluster.shutdown()
+
+
+def saved(store):
+    """Saved answers, and when they were written."""
+    parts = {}
+    # The folders of finished stages vanish.
+    with suppress(FileNotFoundError):
+        for file in (store / "making").glob("*.scratch/[!.]*.parquet"):
+            parts[file.name] = file.stat().st_mtime_ns
+    return parts
+
+
+def kill_while_it_answers(store, times, seen):
+    """Kills the process that captures the teacher's answers whenever it has saved more of them."""
+    while len(seen) < times:
+        parts = saved(store)
+        if len(parts) > (len(seen[-1]) if seen else 0) and (found := workers_of("transfer unprimed")):
+            found[0].kill()
+            seen.append(parts)
+            until(lambda process=found[0]: not alive([process]))
+
+
+def test_the_numbers_are_those_of_one_process_though_processes_and_a_node_are_killed(folder, command, alone, cluster):
+    joined, nodes = cluster
+    store, killed = folder / "ray", []
+    (folder / "wait").touch()
+    process = command.start(
+        *("--store", store, "--json", *RAY, "--option", f"ray.address={joined.address}", "--option", "ray.retries=4")
+    )
+    killer = threading.Thread(target=kill_while_it_answers, args=(store, 3, killed), daemon=True)
+    killer.start()
+    until((folder / "began").exists, 240.0)
+    (worker,) = workers_of("analyse waiting")
+    (lost,) = [node for node in nodes if worker.ppid() == raylet(node)]
+    before = manifests(store)
+    joined.remove_node(lost, allow_graceful=False)
+    until(lambda: (folder / "began").read_text().count("began") == 2)
+    (folder / "wait").unlink()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    killer.join(1.0)
+    assert len(killed) == 3
+    assert "lost while it ran. It is resumed (3 of 4)" in " ".join(err.split())
+    assert json.loads(out)["run"] == next(folder.name for folder in (alone / "runs").iterdir())
+    # What was saved before a kill was not asked for again.
+    for earlier, later in pairwise(killed):
+        assert earlier.items() <= later.items()
+    after = manifests(store)
+    assert {name for name, manifest in after.items() if manifest["resumed"]} == {"transfer unprimed"}
+    assert {name: after[name] for name in before} == before
+    assert after.keys() == manifests(alone).keys()
+    together, apart = contents(store), contents(alone)
+    assert together.keys() == apart.keys()
+    assert {name for name in apart if together[name] != apart[name]} == set()
+    assert any(name.endswith("adapter_model.safetensors") for name in apart)
+
+
+def raylet(node):
+    return next(info[0].process.pid for name, info in node.all_processes.items() if name == "raylet")
+
+
+def test_it_fulfils_the_executor_contract(tiny_model, tmp_path):
+    check_executor(host_with("kdprobe_ray"), "ray", model=tiny_model, folder=tmp_path)
+
+
+def test_a_stage_that_fails_gives_its_sentence_and_nothing_is_retried(folder, command, copy):
+    (folder / "fail").touch()
+    out, err = command.run("--store", copy, *RAY, code=1)
+    assert out == ""
+    assert "analyse waiting failed: ZeroDivisionError: as asked, while running analyse waiting. To see the tr" in err
+    assert (folder / "began").read_text().count("began") == 1
+    assert "ray::" not in err
+
+
+def test_a_stage_that_is_lost_too_often_gives_a_sentence(folder, command, copy):
+    (folder / "wait").touch()
+    process = command.start("--store", copy, *RAY, "--option", "ray.retries=1")
+    for times in (1, 2):
+        until(lambda times=times: (folder / "began").is_file() and len((folder / "began").read_text().split()) == times)
+        (worker,) = workers_of("analyse waiting", process.pid)
+        worker.kill()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    said = " ".join(err.split())
+    assert "The process or machine of analyse waiting was lost while it ran. It is resumed (1 of 1)." in said
+    assert "The process or machine of analyse waiting was lost 2 times, the last time while it ran." in said
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_outlives_the_command(folder, command, copy, number, code):
+    (folder / "wait").touch()
+    process = command.start("--store", copy, *RAY)
+    until((folder / "began").exists)
+    processes = psutil.Process(process.pid).children(recursive=True)
+    assert len(processes) > 3
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    until(lambda: not alive(processes), 30.0)
+
+
+def test_a_stage_for_which_there_is_no_room_is_refused(command, copy):
+    _, err = command.run("--store", copy, *RAY, "--option", "ray.memory_gib=1e6", code=1)
+    assert "analyse waiting needs 1 CPUs and 1e+06 GiB of memory, which this machine does not have." in err
+
+
+def test_there_is_no_cluster_to_join(command, copy):
+    _, err = command.run("--store", copy, *RAY, "--option", "ray.address=127.0.0.1:1", code=1)
+    assert "Cannot join the Ray cluster '127.0.0.1:1': " in err
+    assert "`ray start --head`" in err
+
+
+def test_functions_of_this_process_are_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def drawing(problem):
+        return f"Draw a picture. {problem.question}"
+
+    with pytest.raises(KdprobeError, match=r"Functions of this process \(drawing\) cannot be used in others"):
+        kdprobe.run(
+            "tiny.toml",
+            strategies={"drawing": drawing},
+            store=folder / "functions",
+            executor="ray",
+            progress=False,
+        )
