@@ -14,6 +14,9 @@ from kdprobe.models.load import importable
 from kdprobe.probing.analysis import Figure
 
 KINDS = ("png", "svg")
+_CROWDED = 60
+"""Characters of all labels below an axis from which on they are slanted."""
+_DRAWN = {"scatter", "heatmap", "box", "bar"}
 _COLOURS = {"RdBu": "RdBu", "Viridis": "viridis", "Blues": "Blues"}
 
 
@@ -21,7 +24,7 @@ def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """Draws every figure; of a figure with a menu, the first entry.
 
     Args:
-        figures: Lines, points, maps and boxes.
+        figures: Lines, points, maps, boxes and bars; in place of anything else, the image says what is missing.
         folder: The folder to write to; files are named after the figures' titles.
 
     Returns:
@@ -61,6 +64,10 @@ def _draw(canvas: Any, figure: Figure) -> None:
             _draw_heatmap(canvas, axes, trace)
     if boxes := [trace for trace in shown if trace["type"] == "box"]:
         _draw_boxes(axes, boxes)
+    if bars := [trace for trace in shown if trace["type"] == "bar"]:
+        _draw_bars(axes, bars, layout.get("xaxis", {}))
+    if others := sorted({trace["type"] for trace in shown} - _DRAWN):
+        axes.text(0.5, 0.5, f"Only on the page: {', '.join(others)}", ha="center", transform=axes.transAxes)
     axes.set_xlabel(_text(layout.get("xaxis", {}).get("title")))
     axes.set_ylabel(_text(layout.get("yaxis", {}).get("title")))
     if len(axes.get_legend_handles_labels()[0]) > 1:
@@ -73,6 +80,10 @@ def _draw_scatter(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:
         axes.fill(trace["x"], trace["y"], color=colour, alpha=trace["opacity"], linewidth=0)
         return
     mode, marker = trace.get("mode", "lines"), trace.get("marker", {})
+    if "error_x" in trace or "error_y" in trace:
+        errors = {f"{axis}err": _errors(trace.get(f"error_{axis}")) for axis in "xy"}
+        axes.errorbar(trace["x"], trace["y"], fmt=".", capsize=2, label=_text(trace.get("name")), **errors)
+        return
     if mode == "markers":
         points = axes.scatter(trace["x"], trace["y"], c=marker.get("color"), cmap="viridis", s=14)
         if "colorbar" in marker:
@@ -131,6 +142,34 @@ def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
             box.set_facecolor(f"C{index}")
         drawn["boxes"][0].set_label(_text(trace.get("name")))
     axes.set_xticks(range(len(categories)), [_text(category) for category in categories])
+
+
+def _draw_bars(axes: Any, traces: Sequence[dict[str, Any]], axis: dict[str, Any]) -> None:
+    """Draws the bars of all traces side by side in each category, with their intervals."""
+    named = {name for trace in traces for name in trace["x"]}
+    listed = [name for name in axis.get("categoryarray", ()) if name in named]
+    categories = listed or list(dict.fromkeys(name for trace in traces for name in trace["x"]))
+    width = 0.8 / len(traces)
+    for index, trace in enumerate(traces):
+        offset = (index - (len(traces) - 1) / 2) * width
+        axes.bar(
+            [categories.index(name) + offset for name in trace["x"]],
+            trace["y"],
+            width,
+            yerr=_errors(trace.get("error_y")),
+            capsize=2,
+            label=_text(trace.get("name")),
+        )
+    ticks = dict(zip(axis.get("tickvals", ()), axis.get("ticktext", ()), strict=True))
+    labels = [_text(str(ticks.get(category, category))) for category in categories]
+    crowded = sum(map(len, labels)) > _CROWDED
+    axes.set_xticks(range(len(categories)), labels, rotation=45 if crowded else 0, ha="right" if crowded else "center")
+    axes.axhline(0.0, color="grey", linewidth=0.5)
+
+
+def _errors(bars: dict[str, Any] | None) -> list[list[float]] | None:
+    """The lengths below and above a value, of plotly's error bars."""
+    return [bars.get("arrayminus", bars["array"]), bars["array"]] if bars else None
 
 
 def _text(title: Any) -> str:
