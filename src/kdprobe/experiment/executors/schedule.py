@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -20,6 +20,8 @@ from kdprobe.words import counted
 
 Finished = Callable[[Stage, bool], None]
 """Called with every finished stage, and whether this run made it."""
+_FIRST = ("transfer", "select", "distill", "analyse", "evaluate", "task")
+"""Kinds of stages: those that others wait for, then those that take longest."""
 _Event = tuple[Task, Said | Progressed | Ended]
 
 
@@ -104,20 +106,29 @@ class Schedule:
         return self._made
 
     def _next(self) -> _Entry | None:
-        """The first stage that can be begun; those that are whole already are counted as finished on the way."""
+        """The next stage to begin; those that are whole already are counted as finished on the way.
+
+        Several at the same time are begun in the order of `_FIRST`, since a long stage at the end would run alone.
+        """
         if self._error or (self.jobs and len(self._running) >= self.jobs):
             return None
+        ready = self._ready()
+        if self.jobs and self.jobs > 1:
+            return min(ready, key=lambda entry: _FIRST.index(entry.stage.kind), default=None)
+        return next(ready, None)
+
+    def _ready(self) -> Iterator[_Entry]:
         for entry in self._entries:
             if entry.done or entry.started is not None:
                 continue
             if not all(self._by_key[key].done for key in entry.needs):
                 continue
             if not self.store.is_whole(entry.stage):
-                return entry
+                yield entry
+                continue
             entry.done = True
             note(f"{entry.label}: already done")
             self.finished(entry.stage, False)
-        return None
 
     def _begin(self, entry: _Entry, executor: Executor) -> None:
         self._missing.add(entry.key)

@@ -1,0 +1,59 @@
+"""The order in which stages are begun."""
+
+import pytest
+
+from kdprobe.experiment.executors.executor import Ended
+from kdprobe.experiment.executors.schedule import Schedule
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
+
+
+def stage(kind, name, *inputs):
+    return Stage(kind, name, {"name": name}, inputs, work=lambda *_: None)
+
+
+@pytest.fixture
+def stages():
+    transfer = stage("transfer", "t")
+    trained = [stage("distill", name, transfer) for name in "ab"]
+    scored = [stage("evaluate", student.name, student) for student in trained]
+    return [transfer, *trained, *scored, stage("analyse", "long", *trained), stage("analyse", "scores", *scored)]
+
+
+class Recorder:
+    """Makes every stage at once, and remembers their order."""
+
+    def __init__(self, store, stages):
+        self.store, self.begun = store, []
+        self.stages = {each.key: each for each in stages}
+
+    def start(self, job, jobs, report):
+        self.report = report
+
+    def submit(self, task):
+        self.begun.append(f"{task.kind} {task.name}")
+        self.report(task, Ended(self.store.make(self.stages[task.key])))
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("jobs", "order"),
+    [
+        (None, ["transfer t", "distill a", "distill b", "evaluate a", "evaluate b", "analyse long", "analyse scores"]),
+        (2, ["transfer t", "distill a", "distill b", "analyse long", "evaluate a", "evaluate b", "analyse scores"]),
+    ],
+)
+def test_side_by_side_a_long_stage_is_not_the_last_to_begin(jobs, order, stages, tmp_path):
+    store = Store(tmp_path)
+    store.prepare()
+    executor = Recorder(store, stages)
+    finished = []
+    assert Schedule(stages, store, lambda each, made: finished.append((each.name, made)), jobs).run(executor, None)
+    assert executor.begun == order
+    assert len(finished) == 7
+    again = Recorder(store, stages)
+    assert not Schedule(stages, store, lambda each, made: finished.append((each.name, made)), jobs).run(again, None)
+    assert again.begun == []
+    assert [made for _, made in finished] == [True] * 7 + [False] * 7
