@@ -13,15 +13,13 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 VLLM ?= .venv-vllm
 # Where the packages in plugins/ are installed; a temporary folder unless it's given.
 PACKAGES ?=
-# How many stages `make demo` runs at the same time, each on one CPU and with about 2 GiB of memory.
-JOBS ?= 2
 KILLS ?= 20
 SEED ?= 0
 
 .PHONY: demo test test-quick notebooks matrix faults faults-slice plugins vllm lint frontend test-frontend browser docs docs-site format clean
 
 demo: $(INSTALLED)  ## The embedded experiment, offline: distil, score, probe, report.
-	$(BIN)/kdprobe run --jobs $(JOBS)
+	$(BIN)/kdprobe run
 
 test: $(READY)  ## All tests, including those with the real small model.
 	$(PYTEST)
