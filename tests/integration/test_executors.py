@@ -18,6 +18,13 @@ from kdprobe.experiment import make_stage
 
 TIMED = {"stage.json", "training.json", "transfer.json", "fidelity.json"}
 """Files that say how long something took."""
+# The tests may run in the background of a shell, which then lets its children ignore Ctrl-C.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kdprobe.cli import main
+main()
+"""
 SLOW = """
 from kdprobe import AnalysisSpec, hookimpl
 
@@ -72,7 +79,7 @@ def alone(config, folder):
 def started(folder, *arguments):
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.Popen(
-        [sys.executable, "-m", "kdprobe", *map(str, arguments)],
+        [sys.executable, "-c", COMMAND, *map(str, arguments)],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

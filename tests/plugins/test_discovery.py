@@ -5,7 +5,7 @@ import pytest
 
 from kdprobe import Problem, PromptPair, StrategySpec, hookimpl
 from kdprobe.errors import UsageError
-from kdprobe.host.candidates import Candidate, builtin_candidates
+from kdprobe.host.candidates import BUILTIN_PLUGINS, Candidate, builtin_candidates
 from kdprobe.host.discovery import discover
 from kdprobe.host.registry import Host
 
@@ -166,4 +166,4 @@ def test_every_built_in_strategy_leaves_the_student_the_bare_question():
 def test_a_plugins_source_is_part_of_its_identity():
     hashes = {provider.source_hash for provider in discover(builtin_candidates())}
     assert "" not in hashes
-    assert len(hashes) == 6
+    assert len(hashes) == len(BUILTIN_PLUGINS) == 7

@@ -13,8 +13,8 @@ import kdprobe
 from kdprobe import cli
 from kdprobe.api.results.students import RunStudent
 
-ONLY_COMMAND = {"as_json", "strict", "quiet"}
-"""Printing JSON, exit codes, and silence, which is `progress` in Python."""
+ONLY_COMMAND = {"as_json", "strict", "quiet", "only"}
+"""Printing JSON, exit codes, silence, which is `progress` in Python, and single stages, which return nothing."""
 ONLY_PYTHON = {"progress", "strategies", "analyses", "head_metrics"}
 """What the command line cannot express: silence, and functions."""
 OF_COMPARE = {"baseline", "out"}

@@ -4,8 +4,9 @@ import types
 
 import pytest
 
-from kdprobe.console import bars
-from kdprobe.console.bars import Progress, Remainder
+from kdprobe.console import bars, remainder
+from kdprobe.console.bars import Progress
+from kdprobe.console.remainder import Remainder
 from kdprobe.experiment.foresight import estimates
 from kdprobe.experiment.foresight.estimates import Estimates, outlook
 from kdprobe.experiment.stages.stage import Stage
@@ -164,13 +165,14 @@ def test_the_machine_is_a_kind_of_machine(monkeypatch, tmp_path):
     ],
 )
 def test_what_is_left_of_a_run(monkeypatch, stage_seconds, after, unknown, task, words):
-    monkeypatch.setattr(bars, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(remainder, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
     assert Remainder(stage_seconds, after, unknown, started=100.0).words(task) == words
 
 
 def test_the_progress_of_every_task_tells_what_is_left_of_the_run(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(bars, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (bars, remainder):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     bar = Progress("asking", 4, None)
     now[0] += 30
     bar.advance(2)

@@ -25,6 +25,7 @@ _KINDS = (
     "extractor",
     "task",
     "engine",
+    "executor",
 )
 
 
