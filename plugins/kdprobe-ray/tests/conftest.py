@@ -75,6 +75,15 @@ analyses = ["waiting"]
 """
 
 
+# The tests may run in the background of a shell, which then lets its children ignore Ctrl-C.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kdprobe.cli import main
+main()
+"""
+
+
 def pytest_collection_modifyitems(items):
     """Most tests need Ray."""
     if find_spec("ray") is None:
@@ -110,7 +119,7 @@ def command(folder):
 
     def start(*arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "kdprobe", "run", "tiny.toml", *map(str, arguments)],
+            [sys.executable, "-c", COMMAND, "run", "tiny.toml", *map(str, arguments)],
             cwd=folder,
             env={**os.environ, "COLUMNS": "80"},
             stdout=subprocess.PIPE,

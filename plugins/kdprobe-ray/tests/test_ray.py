@@ -1,9 +1,11 @@
 """Stages as Ray tasks: the numbers of one process, whatever is killed, and a sentence for every fault."""
 
 import json
+import os
 import shutil
 import signal
 import threading
+import time
 from contextlib import suppress
 from itertools import pairwise
 
@@ -57,6 +59,7 @@ def saved(store):
 def kill_while_it_answers(store, times, seen):
     """Kills the process that captures the teacher's answers whenever it has saved more of them."""
     while len(seen) < times:
+        time.sleep(0.01)
         parts = saved(store)
         if len(parts) > (len(seen[-1]) if seen else 0) and (found := workers_of("transfer unprimed")):
             found[0].kill()
@@ -64,6 +67,10 @@ def kill_while_it_answers(store, times, seen):
             until(lambda process=found[0]: not alive([process]))
 
 
+@pytest.mark.skipif(
+    "KDPROBE_ALL_FAULTS" not in os.environ,
+    reason="takes minutes and depends on the machine's speed: KDPROBE_ALL_FAULTS=1",
+)
 def test_the_numbers_are_those_of_one_process_though_processes_and_a_node_are_killed(folder, command, alone, cluster):
     joined, nodes = cluster
     store, killed = folder / "ray", []
