@@ -89,6 +89,15 @@ def started(folder, *arguments):
     )
 
 
+def started_slowly(folder, config, store):
+    """Starts a run with two jobs, and waits until its slow analysis has begun."""
+    (folder / "seconds").write_text("300")
+    (folder / "began").unlink(missing_ok=True)
+    process = started(folder, "run", config, "--store", store, "--jobs", 2)
+    until((folder / "began").exists)
+    return process
+
+
 def run_process(folder, *arguments, code=0):
     process = started(folder, *arguments)
     out, err = process.communicate(timeout=400)
@@ -144,10 +153,7 @@ def test_the_second_of_two_like_stages_is_not_run_again(config, folder, tiny_mod
 
 def test_a_killed_worker_gives_a_sentence_and_costs_only_its_stage(config, folder, alone):
     store = copy_without(alone, folder / "killed", "analyse")
-    (folder / "seconds").write_text("300")
-    (folder / "began").unlink(missing_ok=True)
-    process = started(folder, "run", config, "--store", store, "--jobs", 2)
-    until((folder / "began").exists)
+    process = started_slowly(folder, config, store)
     until(lambda: len([*(store / "stages" / "analyse").glob("*/stage.json")]) == 2)
     for worker in psutil.Process(process.pid).children():
         worker.kill()
@@ -161,10 +167,7 @@ def test_a_killed_worker_gives_a_sentence_and_costs_only_its_stage(config, folde
 
 def test_one_ctrl_c_stops_everything_and_the_same_command_goes_on(config, folder, alone):
     store = copy_without(alone, folder / "interrupted", "analyse")
-    (folder / "seconds").write_text("300")
-    (folder / "began").unlink(missing_ok=True)
-    process = started(folder, "run", config, "--store", store, "--jobs", 2)
-    until((folder / "began").exists)
+    process = started_slowly(folder, config, store)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
     process.send_signal(signal.SIGINT)
@@ -178,10 +181,7 @@ def test_one_ctrl_c_stops_everything_and_the_same_command_goes_on(config, folder
 
 def test_workers_do_not_outlive_a_killed_command(config, folder, alone):
     store = copy_without(alone, folder / "orphaned", "analyse")
-    (folder / "seconds").write_text("300")
-    (folder / "began").unlink(missing_ok=True)
-    process = started(folder, "run", config, "--store", store, "--jobs", 2)
-    until((folder / "began").exists)
+    process = started_slowly(folder, config, store)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()

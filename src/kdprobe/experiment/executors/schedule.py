@@ -31,7 +31,7 @@ class _Entry:
 
     Attributes:
         stage: The stage.
-        label: Its place in the plan, kind and name.
+        label: Its number in the plan, its kind and its name.
         key: Its key.
         needs: The keys of its inputs.
         done: Whether it is finished and whole.
@@ -53,7 +53,7 @@ class Schedule:
     Attributes:
         stages: All stages; each comes after its inputs.
         store: The store.
-        finished: Is told of every finished stage, in the main thread.
+        finished: Called with every finished stage, in the main thread.
         jobs: How many stages may run at the same time; `None` leaves that to the executor.
     """
 
