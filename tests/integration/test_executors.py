@@ -160,7 +160,7 @@ def test_a_killed_worker_gives_a_sentence_and_costs_only_its_stage(config, folde
     _, err = process.communicate(timeout=60)
     (folder / "seconds").unlink()
     assert process.returncode == 1
-    assert "The process that ran analyse slow was killed, perhaps because the memory was full. Use fewer --jobs" in err
+    assert "The process that ran analyse slow was killed, perhaps because memory ran out. Lower --jobs" in err
     _, err = run_process(folder, "run", config, "--store", store, "--jobs", 2)
     assert err.count("already done") == 11
 
@@ -264,7 +264,7 @@ def job(config, folder):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"environment": {"threads": 7}}, "environment.threads is 1 here, and 7 in the plan"),
+        ({"environment": {"threads": 7}}, "environment.threads is 1 here, but 7 in the plan"),
         ({"environment": {"libraries": {"torch": "1.0"}}}, "environment.libraries.torch is '2"),
         ({}, "one of its inputs is not what was planned"),
     ],
@@ -276,7 +276,7 @@ def test_a_process_in_which_a_key_would_be_another_refuses_the_stage(job, change
     if "libraries" in changed.get("environment", {}):
         libraries = {**task.settings["environment"]["libraries"], "torch": "1.0"}
         settings["environment"] = {**task.settings["environment"], "libraries": libraries}
-    with pytest.raises(KdprobeError, match=r"would not be what was planned") as error:
+    with pytest.raises(KdprobeError, match=r"cannot run in this process") as error:
         make_stage(data, replace(task, key="0" * len(task.key), settings=settings), lambda _: None)
     assert said in str(error.value)
 
@@ -295,7 +295,7 @@ def test_a_process_with_more_threads_uses_those_of_the_plan(job, torch):
 
 def test_a_process_with_another_version_refuses_every_stage(job):
     data, tasks = job
-    with pytest.raises(KdprobeError, match=r"planned with kdprobe 0\.0\.1, and this process has"):
+    with pytest.raises(KdprobeError, match=r"planned with kdprobe 0\.0\.1, but this process has"):
         make_stage({**data, "kdprobe": "0.0.1"}, tasks[0], lambda _: None)
 
 

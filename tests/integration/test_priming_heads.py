@@ -254,7 +254,7 @@ def test_a_head_that_attends_to_the_priming_alone_comes_first(teaching, planted)
     assert first["value"] > 0.5
     assert first["p_over_problems"] <= 0.05
     assert first["p_over_texts"] == pytest.approx(1 / 20)
-    assert "by attention to the priming, most in layer 0, head 2 (+" in result.statements[3]
+    assert "in their attention to the priming, most of all layer 0, head 2 (+" in result.statements[3]
     moved = [(each["measure"], each["layer"], each["head"]) for each in result.summary["moved"]]
     assert ("priming", 0, 2) in moved
     # What it attends to otherwise is only scaled down.
@@ -291,7 +291,7 @@ def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching
     assert (table.query("measure == 'divergence'")["primed"] > 0).all()
     assert table.query("measure == 'question'")["primed"].isna().all()
     assert "in 6 of 6 problems, the tokens of the question do not occur exactly once" in result.statements[2]
-    assert "there is no telling whether a head moved" in result.statements[2]
+    assert "whether a head moved cannot be decided" in result.statements[2]
     json.dumps([figure.plotly for figure in result.figures])
 
 
@@ -319,19 +319,19 @@ def test_prompts_that_are_not_known_are_not_made_up(teaching, tiny_record):
     given = teaching(Here(tiny_record))
     result = run(replace(given, primings=[replace(priming, prompts={}) for priming in given.primings]))
     assert not result.tables
-    assert "The prompts that the teacher read are not known." in result.statements[0]
+    assert "The prompts that the teacher read were not recorded." in result.statements[0]
 
 
 def test_a_context_that_is_too_short_is_said(teaching, model_of):
     result = run(teaching(Here(model_of("gpt2", n_positions=32))))
     assert not result.tables
-    assert "the teacher's context has 32" in result.statements[0]
+    assert "the teacher's context window has 32" in result.statements[0]
 
 
 def test_few_problems_cannot_tell(teaching, tiny_record):
     result = run(teaching(Here(tiny_record)), problems=5)
     assert result.tables["priming_heads"].query("strategy == 'teacher'")["moved"].isna().all()
-    assert "5 problems: too few to tell whether a head moved, for which at least 6 problems" in result.statements[3]
+    assert "5 problems: too few to tell whether a head moved; at least 6 problems" in result.statements[3]
 
 
 def test_in_an_experiment_it_comes_before_training(tiny_config, tiny_model, run_cli, tmp_path):

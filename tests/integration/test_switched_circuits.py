@@ -253,7 +253,7 @@ def test_a_planted_head_comes_first_even_if_a_later_head_reads_it(torch, look, u
     assert set(map(tuple, evidence[own > 0][["layer", "head"]].to_numpy().tolist())) == {(0, 0), (0, 1)}
     (sentence,) = [sentence for sentence in result.statements if "own weights" in sentence]
     # In the direction of the gain, the reader is behind the planted head, whose partner shares its values.
-    assert "layer 0, head 0 comes first by its output" in sentence
+    assert "layer 0, head 0 ranks first by its output" in sentence
     assert "is one of heads 0 and 1 of layer 0, which share a key-value head" in sentence
 
 
@@ -304,8 +304,8 @@ def test_every_kind_of_adapter_is_divided_completely(
             assert (groups["rest", -1] == 0) == (kind not in REST)
             assert (groups["mlp", -1] == 0) == (kind != "all linear")
     said = " ".join(result.statements)
-    assert (f"The rest, outside the circuits, is {REST.get(kind)}" in said) == (kind in REST)
-    assert ("It changed nothing outside the circuits." in said) == (kind not in REST)
+    assert (f"Outside the circuits, training changed {REST.get(kind)}" in said) == (kind in REST)
+    assert ("Training changed nothing outside the circuits." in said) == (kind not in REST)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -407,7 +407,7 @@ def test_new_tokens_come_with_the_rest(torch, tiny_record, look, sequences, tmp_
         rest = (log_p(trained, trained.state_dict(), sequences) - first)[:, 0].mean()
     assert groups["rest", -1] == pytest.approx(rest, abs=2e-3)
     assert abs(rest) > 0.02
-    assert any("is embeddings, output layer and new tokens." in sentence for sentence in result.statements)
+    assert any("training changed embeddings, output layer and new tokens." in sentence for sentence in result.statements)
 
 
 def test_padded_embeddings_are_part_of_the_rest(look, untrained, change):
@@ -415,7 +415,7 @@ def test_padded_embeddings_are_part_of_the_rest(look, untrained, change):
     result = look([untrained, student], count=1)
     # Rows without tokens do not count.
     assert result.tables["circuit_groups"]["value"].abs().max() < 1e-4
-    assert any("is embeddings and output layer." in sentence for sentence in result.statements)
+    assert any("training changed embeddings and output layer." in sentence for sentence in result.statements)
 
 
 def test_parameters_outside_every_circuit_are_named(torch, model_of, change, look):
@@ -426,7 +426,7 @@ def test_parameters_outside_every_circuit_are_named(torch, model_of, change, loo
         model.model.layers[1].mlp.experts.gate_up_proj_bias.add_(0.5)
 
     result = look([Student("base", record), change(record, edit)], count=2)
-    assert any("The rest, outside the circuits, is sinks and biases." in sentence for sentence in result.statements)
+    assert any("Outside the circuits, training changed sinks and biases." in sentence for sentence in result.statements)
     assert any("Training did not change Q, K, V, O and MLPs." in sentence for sentence in result.statements)
     groups = pooled(result.tables["circuit_groups"])["value"]
     assert set(groups[groups != 0].index) == {("rest", -1), ("everything", -1)}
@@ -518,7 +518,7 @@ def test_what_cannot_be_divided_is_refused(torch, look, untrained, change, model
         scramble(model)
         model.config.rms_norm_eps = 0.5
 
-    with pytest.raises(KdprobeError, match="its base does not give the student's log-probabilities"):
+    with pytest.raises(KdprobeError, match="its base does not reproduce the student's log-probabilities"):
         look([untrained, change(untrained.base, shift)])
 
 

@@ -79,30 +79,31 @@ VALUES = {Circuit("v", 5, 1): 3.0}
 @pytest.mark.parametrize("head", [3, 4, 5])
 def test_heads_that_share_the_changed_values_are_not_told_apart(head):
     assert said(student_of(VALUES), {(5, head): 2.0, (6, 1): 1.0}) == (
-        f"s: by first-order estimates, layer 5, head {head} comes first by its output (patching). It is one of heads "
-        "3, 4 and 5 of layer 5, which share a key-value head and together come first by their own weights."
+        f"s: by first-order estimates, layer 5, head {head} ranks first by its output (patching). It is one of heads "
+        "3, 4 and 5 of layer 5, which share a key-value head and together rank first by their own weights."
     )
 
 
 def test_a_reader_that_patching_puts_first_is_named():
     assert said(student_of(VALUES), {(5, 4): 2.0, (6, 1): 2.5}) == (
-        "s: by first-order estimates, layer 6, head 1 comes first by its output (patching), but heads 3, 4 and 5 of "
-        "layer 5, which share a key-value head, by their own weights. A head's output also changes if it only reads "
-        "what others changed."
+        "s: by first-order estimates, layer 6, head 1 ranks first by its output (patching), but heads 3, 4 and 5 of "
+        "layer 5, which share a key-value head, rank first by their own weights. A head's output also changes if it "
+        "only reads what other heads changed."
     )
 
 
 def test_queries_of_its_own_tell_a_head_from_those_that_share_its_keys():
     changes = VALUES | {Circuit("q", 5, 4): 4.0}
-    assert "layer 5, head 4 comes first both by its output (patching) and by its own weights." in said(
+    assert "layer 5, head 4 ranks first both by its output (patching) and by its own weights." in said(
         student_of(changes), {(5, 4): 1.0}
     )
-    assert "layer 5, head 3 comes first by its output (patching), but layer 5, head 4 by its own weights." in said(
-        student_of(changes), {(5, 3): 1.0}
+    assert (
+        "layer 5, head 3 ranks first by its output (patching), but layer 5, head 4 ranks first by its own weights."
+        in said(student_of(changes), {(5, 3): 1.0})
     )
     # One of the three falls behind a head of another layer.
     changes = VALUES | {Circuit("o", 5, 3): -2.0, Circuit("o", 2, 8): 2.0}
-    assert "but heads 4 and 5 of layer 5, which share a key-value head, by their own weights." in said(
+    assert "but heads 4 and 5 of layer 5, which share a key-value head, rank first by their own weights." in said(
         student_of(changes), {(6, 1): 1.0}
     )
 
@@ -111,7 +112,7 @@ def test_queries_of_its_own_tell_a_head_from_those_that_share_its_keys():
 def test_what_acts_against_the_gain_does_not_come_first(sign):
     changes = {Circuit("q", 1, 2): -9.0 * sign, Circuit("o", 3, 7): 1.0 * sign}
     student = student_of(changes, gain=4.0 * sign)
-    assert "layer 3, head 7 comes first both by" in said(student, {(1, 2): -8.0 * sign, (3, 7): 0.5 * sign})
+    assert "layer 3, head 7 ranks first both by" in said(student, {(1, 2): -8.0 * sign, (3, 7): 0.5 * sign})
     assert said(student, {(1, 2): -8.0 * sign}) == (
         "s: by first-order estimates, no head's output alone shifts log p in the direction of the gain."
     )
@@ -181,24 +182,24 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
     half = t.ppf(0.975, 5) * later.std(ddof=1) / np.sqrt(6)
     assert later.mean() == pytest.approx(4, abs=0.05)
     assert on == (
-        "s, switched on alone in the base: of the single circuits, the one that comes first on the earlier folds "
-        "(Q of layer 1, head 0) significantly shifts log p in the direction of the gain on the later ones, by "
+        "s, switched on alone in the base: of the single circuits, the one that ranks first on the earlier folds "
+        "(Q of layer 1, head 0) significantly shifts log p in the direction of the gain on the later folds, by "
         f"{later.mean():+.2f} nats ({later.mean() - half:+.2f} to {later.mean() + half:+.2f}, 100% of the gain) "
         "(sign-flip test over 6 problems, p = 0.031)."
     )
     (off,) = [each for each in sentences if "in the student: of the single circuits, " in each]
-    assert "(Q of layer 0, head 0) significantly shifts log p against the gain on the later ones, by -5.0" in off
+    assert "(Q of layer 0, head 0) significantly shifts log p against the gain on the later folds, by -5.0" in off
     against = spoken(student_of({circuit: -value for circuit, value in FIVE.items()}, 3, problems=8))
     (on,) = [each for each in against if "in the base: of the single circuits, " in each]
-    assert "(Q of layer 4, head 0) significantly shifts log p against the gain on the later ones, by -1.0" in on
+    assert "(Q of layer 4, head 0) significantly shifts log p against the gain on the later folds, by -1.0" in on
     assert sentences[-1] == (
-        "s: 3 of 5 single circuits were switched, those that come first by gradient on all problems or on the folds "
-        "before one. On the problems that selected them, effects are not tested."
+        "s: 3 of 5 single circuits were switched, those that rank first by gradient on all problems or on earlier "
+        "folds alone. Effects are not tested on the problems that were used for this selection."
     )
     every = " ".join(spoken(student_of(FIVE, problems=8)))
     assert "of the single circuits, 5 of 5 significantly shift" in every
     assert "adjusted for all single circuits): most of all Q of layer 0, head 0, Q of layer 1, head 0 and Q of" in every
-    assert "The one that comes first on the earlier folds (Q of layer 0, head 0) significantly shifts log p in" in every
+    assert "The one that ranks first on the earlier folds (Q of layer 0, head 0) significantly shifts log p in" in every
     assert "selected by gradient" not in every
 
 
@@ -206,7 +207,7 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
 def test_one_circuit_is_spoken_of_in_the_singular(value, verb):
     changes = {Circuit("q", 0, 0): value, Circuit("q", 1, 0): -6.0}
     assert spoken(student_of(changes, 1))[-1].startswith(
-        "s: 1 of 2 single circuits was switched, the one that comes first by gradient on all problems or on the folds"
+        "s: 1 of 2 single circuits was switched, the one that ranks first by gradient on all problems or on earlier "
     )
     few = spoken(student_of({Circuit("q", 0, 0): value}, layers=False, problems=3))
     assert sum(f") {verb} log p" in each and "too few for a test" in each for each in few) == 2
@@ -220,7 +221,7 @@ def test_a_single_problem_selects_and_tests_nothing():
 
 @pytest.mark.parametrize("problems", [8, 12])
 def test_circuits_without_an_effect_are_found_in_at_most_one_case_in_twenty(problems):
-    """Effects with heavy tails, circuits and problems of unequal spread, and a gain that decides what comes first."""
+    """Effects with heavy tails, circuits and problems of unequal spread, and a gain that decides what ranks first."""
     random, repetitions, columns = np.random.default_rng(problems), 2_000, 60
     wrong, best, later = 0, [], []
     folds = folds_of(problems, 5)
@@ -279,7 +280,7 @@ def test_seeds_of_an_arm_are_combined_in_one_set_of_sentences_and_charts():
     arm, *others = shown(students)
     assert (arm.name, arm.title, [each.name for each in others]) == ("a", "a (3 seeds)", ["b@0", "b@1"])
     sentences = spoken(*students)
-    assert "averaged over them" in sentences[0]
+    assert "averaged over the seeds" in sentences[0]
     own = [each for each in sentences if each.startswith(("a (3 seeds)", "log p(gold solution) of a (3 seeds)"))]
     assert len(own) == (len(sentences) - 1) / 3
     assert not any("a@" in each for each in sentences)
@@ -287,7 +288,7 @@ def test_seeds_of_an_arm_are_combined_in_one_set_of_sentences_and_charts():
     assert (
         "1 of 2 significantly shifts log p in the direction of the gain (sign-flip test over problems, for" in singles
     )
-    assert "The one that comes first on the earlier folds (Q of layer 0, head 0) significantly shifts" in singles
+    assert "The one that ranks first on the earlier folds (Q of layer 0, head 0) significantly shifts" in singles
     charts = figures(shown(students), 0)
     # Bars of groups, and a map per direction.
     assert len(charts) == 3

@@ -131,7 +131,7 @@ def test_a_named_encoding_wins(tmp_path):
     assert read_outputs(file, encoding="gb18030").responses == ["\u7b54\u6848\u662f 7"]
     with pytest.raises(KdprobeError, match=r"line 2: the bytes cannot be decoded; the file is not UTF-8.*--encoding"):
         read_outputs(file)
-    with pytest.raises(KdprobeError, match=r"line 2: the bytes are not ascii"):
+    with pytest.raises(KdprobeError, match=r"line 2: the bytes are not valid ascii"):
         read_outputs(file, encoding="ascii")
     with pytest.raises(UsageError, match="Unknown encoding 'klingon'"):
         read_outputs(file, encoding="klingon")

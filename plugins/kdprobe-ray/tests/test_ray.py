@@ -133,8 +133,8 @@ def test_a_stage_that_is_lost_too_often_gives_a_sentence(folder, command, copy):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     said = " ".join(err.split())
-    assert "The process or machine of analyse waiting was lost while it ran. It is resumed (1 of 1)." in said
-    assert "The process or machine of analyse waiting was lost 2 times, the last time while it ran." in said
+    assert "The process or machine running analyse waiting was lost while it ran. Resuming the stage (1 of 1)." in said
+    assert "The process or machine running analyse waiting was lost 2 times, most recently while it ran." in said
     assert "Traceback" not in err
 
 

@@ -105,14 +105,14 @@ def run_launched(
         experiment = experiment_from(config, host, full=full)
         if processes.count() > 1 and (jobs or executor != LOCAL or only):
             raise UsageError(
-                "Processes that were launched together run the stages one at a time, and train together.",
+                "Under a launcher, stages run one at a time, and all processes train each student together.",
                 "Leave out --jobs, --executor and --only, or start `kdprobe run` without a launcher.",
             )
         if only is None:
             runs = Runs(given_executor(host, executor, options), jobs)
             return _run(experiment, host, open_store(store), call, runs)
         if jobs or executor != LOCAL:
-            raise UsageError("One stage runs in this process.", "Leave out --jobs and --executor, or --only.")
+            raise UsageError("--only runs its stage in this process.", "Leave out --jobs and --executor, or --only.")
         from kdprobe.experiment.plan import make_plan
         from kdprobe.experiment.run import run_stage
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "run": "Run an experiment, or resume it (by default, the embedded one).",
+    "run": "Run an experiment, or resume it (by default, the one that ships with kdprobe).",
     "plan": "Preview a run: its stages, time, disk space, and the smallest detectable difference.",
     "init": "Write an annotated config as a starting point.",
     "tune": "Tune the distiller's options on validation problems; the result is a config.",

@@ -57,7 +57,7 @@ Examples:
 @options.quiet_option
 @options.json_option
 def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -> None:
-    """Compare answer files, runs, or individual arms of runs, problem by problem.
+    """Compare answer files, runs, or individual arms (students) of runs, problem by problem.
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair of arms gets an
     exact McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs

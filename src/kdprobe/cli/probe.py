@@ -62,7 +62,7 @@ def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given
     """Look inside students: what their attention heads do, which ones changed, and more.
 
     MODEL is an alias, a folder, a GGUF file or a Hub id. All students read the same tokens: the bare question,
-    then the gold solution. With --patterns no model is needed: patterns come from .npz, .safetensors or .npy files.
+    then the gold solution. With --patterns, no model is needed: patterns come from .npz, .safetensors or .npy files.
     """
     from kdprobe.cli.show.run import show_analyses
     from kdprobe.cli.show.scores import show_findings

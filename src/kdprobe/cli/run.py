@@ -35,13 +35,15 @@ from kdprobe.cli.options import (
     help="What runs the stages: local, or an executor from a plugin.",
 )
 @settings_option("the executor")
-@click.option("--only", metavar="STAGE", help='Run only this stage, as in "distill unprimed" or a key.')
+@click.option("--only", metavar="STAGE", help='Run only this stage, given as in "distill unprimed" or by its key.')
 @store_option
 @plugin_options
 @quiet_option
 @json_option
 def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
-    """Run an experiment, or resume it. Without CONFIG, run the embedded experiment offline on a CPU.
+    """Run an experiment, or resume it.
+
+    Without CONFIG, run the small experiment that ships with kdprobe, `embedded`, offline on a CPU.
 
     Finished stages are kept in the store and never run twice. After an interruption or a change to the config, rerun
     the same command.

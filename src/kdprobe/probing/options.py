@@ -147,10 +147,12 @@ class PrimingHeadsOptions(BaseModel):
         description="Number of neutral texts that the priming is compared with; p = 0.05 needs at least 19.",
     )
     smallest_divergence: float = Field(
-        default=0.01, ge=0, description="The smallest Jensen-Shannon divergence of interest beyond them, in nats."
+        default=0.01,
+        ge=0,
+        description="The smallest Jensen-Shannon divergence of interest beyond neutral texts, in nats.",
     )
     smallest_share: float = Field(
-        default=0.01, ge=0, description="The smallest share of attention of interest beyond them."
+        default=0.01, ge=0, description="The smallest share of attention of interest beyond neutral texts."
     )
 
 

@@ -35,8 +35,8 @@ def refuse_reduced(host: Host, analyses: Iterable[str], dtype: Precision) -> Non
     if needing:
         need = "needs" if len(needing) == 1 else "need"
         raise UsageError(
-            f"{enumerated(needing)} {need} float32: rounding to {dtype} may change log-probabilities by more than what "
-            "is measured.",
+            f"{enumerated(needing)} {need} float32: rounding to {dtype} may change log-probabilities by more than the "
+            "effects being measured.",
             "Use float32 for these analyses, or leave them out.",
         )
 
@@ -63,7 +63,7 @@ def rounding(bridges: Bridges, problems: int) -> tuple[pd.DataFrame, str] | None
     table = pd.DataFrame(rows)
     layers = sorted(set(table["layer"]))
     return table, (
-        f"Students were read in {bridges.dtype}. Against float32 with the same weights, in layer"
+        f"Students were read in {bridges.dtype}. Compared with float32 and the same weights, in layer"
         f"{'s' if len(layers) > 1 else ''} {enumerated([str(layer) for layer in layers])} on "
         f"{counted(min(CHECKED, problems), 'problem')}, rounding moves {table['moved'].mean():.2%} of a query's "
         f"attention to other keys on average, and changes an attention weight by at most {table['largest'].max():.2g}."

@@ -135,8 +135,8 @@ HEADS = {
     ),
     "random-sets": Term(
         "p compared with random sets",
-        "Random sets of as many heads are replaced in the same way. p is the share of all sets, counting the chosen "
-        "one, that lower log p(gold solution) at least as much as it does; with 19 random sets, at least 0.05.",
+        "Random sets of the same size are replaced in the same way. p is the share of all sets, counting the chosen "
+        "one, that lower log p(gold solution) at least as much as the chosen one; with 19 sets, p is at least 0.05.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "Said of a head whose attention, by one metric, differs from the first student's (of a teacher's: from that "
-        "after neutral text) by at least a threshold, and significantly in a test. The results state metric and test.",
+        "A head has moved if its attention, by a stated metric, differs from the first student's (a teacher's: from "
+        "its attention after neutral text) by at least a threshold, and significantly in a stated test.",
     ),
 }
 

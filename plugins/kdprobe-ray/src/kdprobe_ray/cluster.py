@@ -31,7 +31,7 @@ def join(address: str | None) -> None:
     except Exception as error:
         what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if address is None:
-            raise KdprobeError(f"Ray does not start on this machine: {what}.") from error
+            raise KdprobeError(f"Cannot start Ray on this machine: {what}.") from error
         raise KdprobeError(
             f"Cannot join the Ray cluster {address!r}: {what}.",
             "Start one with `ray start --head`, or make this machine part of one with `ray start --address=HEAD:6379`.",

@@ -149,6 +149,6 @@ class RayExecutor:
     def _death(self, what: str) -> KdprobeError:
         last = f", after printing: {' '.join(self._printed)}" if self._printed else ""
         return KdprobeError(
-            f"The process that talks to Ray ended during {what}{last}.",
-            "Finished stages are kept, and others are resumed: run the same command again.",
+            f"The process that talks to Ray died during {what}{last}.",
+            "Rerun the same command: finished stages are kept, and the others resume.",
         )

@@ -14,23 +14,28 @@ class RayOptions(BaseModel):
         "this machine for the run.",
     )
     retries: int = Field(
-        default=3, ge=0, description="How often a stage is resumed after its process or its machine was lost."
+        default=3, ge=0, description="How many times a stage is resumed after its process or machine is lost."
     )
     cpus: int = Field(
-        default=1, ge=1, description="CPUs that a stage asks for if `threads` in [resources] does not state them."
+        default=1, ge=1, description="CPUs to request for each stage if `threads` in [resources] is not set."
     )
     gpus: float = Field(
-        default=1, gt=0, description="GPUs that a stage on a GPU asks for; with 0.5, two stages share one."
+        default=1,
+        gt=0,
+        description="GPUs to request for each stage that runs on a GPU; with 0.5, two stages share one.",
     )
     memory_gib: float | None = Field(
         default=None,
         gt=0,
-        description="Memory that a stage asks for, in GiB; by default, none is reserved.",
+        description="Memory to reserve for each stage, in GiB; by default, none.",
     )
 
     @field_validator("address")
     @classmethod
     def _without_client(cls, address: str | None) -> str | None:
         if address and address.startswith("ray://"):
-            raise ValueError("Run kdprobe on a machine of the cluster, since both use the store, and use 'auto'.")
+            raise ValueError(
+                "Ray Client is not supported, because stages share kdprobe's store: run kdprobe on a machine of the "
+                "cluster, and use 'auto'."
+            )
         return address

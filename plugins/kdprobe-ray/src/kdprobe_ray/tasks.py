@@ -80,11 +80,11 @@ class Tasks:
             if self._options["address"] is None:
                 error = KdprobeError(
                     f"{entry.task.label} needs {missing}, which this machine does not have.",
-                    "Change `threads` in [resources] or the options of the executor, or join a larger cluster.",
+                    "Change `threads` in [resources] or the executor's options, or join a larger cluster.",
                 )
                 self._tell(entry, as_message(Ended(error=error)))
                 return
-            text = f"{entry.task.label} needs {missing}, which no node of the cluster has. It waits for one to join."
+            text = f"{entry.task.label} needs {missing}, which no node of the cluster has; waiting for one to join."
             self._tell(entry, as_message(Said(text, warning=True)))
         self._send(entry)
 
@@ -138,17 +138,20 @@ class Tasks:
     def _lost(self, entry: _Running, error: Exception) -> list[Any]:
         entry.losses += 1
         label, retries = entry.task.label, self._options["retries"]
-        how = "because the memory was full" if isinstance(error, exceptions.OutOfMemoryError) else "while it ran"
+        how = "because memory ran out" if isinstance(error, exceptions.OutOfMemoryError) else "while it ran"
         if entry.losses <= retries:
             self._send(entry)
-            text = f"The process or machine of {label} was lost {how}. It is resumed ({entry.losses} of {retries})."
+            text = (
+                f"The process or machine running {label} was lost {how}. Resuming the stage ({entry.losses} of "
+                f"{retries})."
+            )
             return as_message(Said(text))
         times = "once" if entry.losses == 1 else f"{entry.losses} times"
         return as_message(
             Ended(
                 error=KdprobeError(
-                    f"The process or machine of {label} was lost {times}, the last time {how}.",
-                    "Look at the memory of its machine. What it finished is kept: run the same command to resume it.",
+                    f"The process or machine running {label} was lost {times}, most recently {how}.",
+                    "Check how much memory that machine has. Saved work is kept: rerun the same command to resume.",
                 )
             )
         )

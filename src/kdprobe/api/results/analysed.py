@@ -114,7 +114,7 @@ def top_rows(table: pd.DataFrame, k: int, name: str, by: str, where: Mapping[str
     for column in _QUANTITIES:
         if column in rows and column not in where and len(found := rows[column].dropna().unique()) > 1:
             raise UsageError(
-                f"The rows of {name!r} differ in {column}, and would not be comparable: {_listed(found)}.",
+                f"The rows of {name!r} differ in {column}, so they are not comparable: {_listed(found)}.",
                 f"Choose one, as in {column}={found[0]!r}.",
             )
     leading = rows.loc[rows[by].abs().sort_values(ascending=False, kind="stable").index]

@@ -137,7 +137,7 @@ def _text_table(
             line = undecodable_line(file, encoding)
             place = f"{file}, line {line}" if line else f"{file}"
             raise KdprobeError(
-                f"{place}: the bytes are not {encoding.name}.", "Set the encoding with --encoding."
+                f"{place}: the bytes are not valid {encoding.name}.", "Set the encoding with --encoding."
             ) from error
     return _text_table(file, ending, known, change, legacy_encoding(file), sure=True)
 

@@ -16,10 +16,10 @@ class StageResources(Section):
     """What stages run on, insofar as it affects numbers; part of their keys."""
 
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of torch; torch decides by default."
+        default=None, ge=1, le=1024, description="Number of CPU threads; by default, torch decides."
     )
     device: Device | None = Field(
-        default=None, description="The class of device; by default the one found where the plan is made."
+        default=None, description="Kind of device; by default, that of the machine that makes the plan."
     )
 
 

@@ -125,7 +125,7 @@ def _opened(job: str) -> tuple[Plan, Store]:
 def _planned(data: Mapping[str, Any]) -> tuple[Plan, Store]:
     if data["kdprobe"] != own_version():
         raise KdprobeError(
-            f"The run was planned with kdprobe {data['kdprobe']}, and this process has {own_version()}.",
+            f"The run was planned with kdprobe {data['kdprobe']}, but this process has {own_version()}.",
             "Install the same version everywhere.",
         )
     chosen = data["plugins"]
@@ -150,11 +150,11 @@ def _refused(task: Task, stages: tuple[Stage, ...]) -> KdprobeError:
     differences = [*_differences(task.settings, here.settings)] if here else []
     if differences:
         place, planned, found = differences[0]
-        what = f"{place} is {found!r} here, and {planned!r} in the plan"
+        what = f"{place} is {found!r} here, but {planned!r} in the plan"
     else:
         what = "one of its inputs is not what was planned" if here else "the plan made here has no such stage"
     return KdprobeError(
-        f"{task.label} would not be what was planned if it ran on this machine: {what}.",
+        f"{task.label} cannot run in this process, because its results could differ from those planned: {what}.",
         "Use the same versions, files and environment everywhere, and set `threads` and `device` in [resources].",
     )
 

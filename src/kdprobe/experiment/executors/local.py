@@ -154,8 +154,8 @@ class _Worker:
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return KdprobeError(
-                f"The process that ran {task.label} was killed, perhaps because the memory was full.",
-                "Use fewer --jobs, or smaller batches; finished stages are kept.",
+                f"The process that ran {task.label} was killed, perhaps because memory ran out.",
+                "Lower --jobs, or use smaller batches; finished stages are kept.",
             )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         last = f", after printing: {' '.join(self._printed)}" if self._printed else ""
@@ -179,8 +179,8 @@ def _note_load(task: Task, jobs: int) -> None:
         return
     if jobs > 1 and jobs * threads > cpus:
         note(
-            f"{jobs} jobs with {counted(threads, 'thread')} each share {counted(cpus, 'CPU')}. State `threads` in "
-            "[resources], so that they fit; this changes the keys of all stages."
+            f"{jobs} jobs with {counted(threads, 'thread')} each share {counted(cpus, 'CPU')}. Set `threads` in "
+            "[resources] so that they fit; this changes the keys of all stages."
         )
     elif jobs == 1 and task.resources.threads and threads * 2 <= cpus:
         note(f"This run uses {threads} of {cpus} CPUs; --jobs {cpus // threads} would use them all.")

@@ -181,11 +181,11 @@ class Schedule:
         if self._error is None:
             self._error = error
         elif str(error) != str(self._error):
-            warn(f"{entry.label} failed, too: {error}")
+            warn(f"{entry.label} also failed: {error}")
         if self._running:
             note(
-                f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')}, so that what they "
-                "do is kept; Ctrl-C stops them."
+                f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')} to finish, so that "
+                "their work is kept; Ctrl-C stops them."
             )
 
     def _remainder(self, entry: _Entry | None) -> Remainder:

@@ -61,11 +61,11 @@ class Resources:
             return
         if found == "cpu":
             raise KdprobeError(
-                f"The work is planned for the device {self.device!r}, and this process finds no GPU.",
-                "Run it where there is one, or change `device` in [resources].",
+                f"This stage was planned for the device {self.device!r}, but this process finds no GPU.",
+                "Run it on a machine with a GPU, or change `device` in [resources].",
             )
         raise KdprobeError(
-            f"The work is planned for the device {self.device!r}, and this process uses a GPU.",
+            f"This stage was planned for the device {self.device!r}, but this process uses a GPU.",
             "Hide the GPU by setting the environment variable CUDA_VISIBLE_DEVICES to -1, or change `device` in "
             "[resources].",
         )

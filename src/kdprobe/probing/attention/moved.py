@@ -192,7 +192,7 @@ def _untold(comparison: Comparison, threshold: Threshold) -> str:
         return ""
     return (
         f" {counted(count, 'other head')} could not be tested: the change is large enough, but fewer than "
-        f"{FEWEST_PROBLEMS} problems show a change that is not zero."
+        f"{FEWEST_PROBLEMS} problems show a non-zero change."
     )
 
 

@@ -84,7 +84,7 @@ def rounding_sentences(
         if small:
             sentences.append(
                 f"{arm}: in {small} of {difference.size} heads, the difference in {what} is at most {rounding:.2g}"
-                f"{spaced}, which rounding to {dtype} alone may cause; it cannot be told from rounding."
+                f"{spaced}, which rounding to {dtype} alone could cause."
             )
     return sentences
 

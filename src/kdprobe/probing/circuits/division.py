@@ -223,7 +223,7 @@ def _refuse_shared(names: set[WeightName], before: dict[WeightName, Tensor], aft
             first = used.setdefault(weight.data_ptr(), name) if weight.numel() else name
             if first != name and names & {first, name}:
                 raise KdprobeError(
-                    f"The weights of {'.'.join(first)} and {'.'.join(name)} are one and the same, so the update of "
-                    "one circuit cannot be switched without the other.",
-                    "Remove the analysis: it needs layers with weights of their own.",
+                    f"The weights of {'.'.join(first)} and {'.'.join(name)} are shared, so the update of one "
+                    "circuit cannot be switched without the other's.",
+                    "Remove the analysis: it needs layers that do not share weights.",
                 )

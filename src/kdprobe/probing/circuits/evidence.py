@@ -87,21 +87,25 @@ def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
             verb = "shifts" if what == "output" else "shift"
             return f"{start} no head's {what} alone {verb} log p in the direction of the gain."
     heads = list(zip(rows["layer"].tolist(), rows["head"].tolist(), strict=True))
-    first = f"{start} {head_label(*heads[by_output])} comes first"
+    first = f"{start} {head_label(*heads[by_output])} ranks first"
     several = _together([heads[index] for index in leading])
     if leading == [by_output]:
         return f"{first} both by its output (patching) and by its own weights."
     if by_output in leading:
-        return f"{first} by its output (patching). It is one of {several} and together come first by their own weights."
-    own = f"{several}, by their own weights" if len(leading) > 1 else f"{several} by its own weights"
+        return f"{first} by its output (patching). It is one of {several} and together rank first by their own weights."
+    own = (
+        f"{several}, rank first by their own weights"
+        if len(leading) > 1
+        else f"{several} ranks first by its own weights"
+    )
     return (
-        f"{first} by its output (patching), but {own}. A head's output also changes if it only reads what others "
-        "changed."
+        f"{first} by its output (patching), but {own}. A head's output also changes if it only reads what "
+        "other heads changed."
     )
 
 
 def _leading(rows: pd.DataFrame, arm: Arm) -> list[int]:
-    """The rows of the heads that come first by the effect of their own weights in the gain's direction.
+    """The rows of the heads that rank first by the effect of their own weights in the gain's direction.
 
     That is one head, or, if most of its effect is that of keys and values that it shares with others, all of these that
     are ahead of all other heads; none if no head's weights act in this direction.

@@ -1,7 +1,7 @@
 """Sentences about the parts of an update that carry most of the gain.
 
-The part that comes first on some problems looks larger there than it is, so its effect is stated on others: on each
-fold of the problems, that of the part that comes first on the folds before it.
+The part that ranks first on some problems looks larger there than it is, so its effect is measured on others: on each
+fold of the problems, the part is measured that ranks first on the earlier folds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Family:
         Args:
             what: What the candidates are, in words.
             candidates: The updates in question.
-            before: Those that may come first on the problems before each fold but the first.
+            before: For each fold but the first, those that may rank first on the earlier folds.
             family: All that are tested together, in words.
             is_tested: Whether their effects may be tested on all problems, since they were not selected on these.
         """
@@ -85,7 +85,7 @@ class Family:
             named = enumerated([self.labels[index] for index in order[:_NAMED]]) if order else "none"
             verb = "shifts" if len(order) < 2 else "shift"  # noqa: PLR2004
             return f"{start} {named} {verb} {shift}{' most' if len(order) > _NAMED else ''}; {few}."
-        first = f"the one that comes first on the earlier folds {self._on_later_folds(before)}."
+        first = f"the one that ranks first on the earlier folds {self._on_later_folds(before)}."
         if not is_tested or problems < FEWEST_PROBLEMS:
             return f"{start} {first}"
         p = adjusted_p(self.effects, self.seed)[:, 0]
@@ -102,7 +102,7 @@ class Family:
         return f"{found}:{most} {named}. T{first[1:]}"
 
     def _on_later_folds(self, before: Sequence[Collection[int]]) -> str:
-        """What the update that comes first on the earlier folds does on the later ones."""
+        """What the update that ranks first on the earlier folds does on the later ones."""
         folds, gain = self.arm.selection.folds, self.arm.gain
         mean = towards(self.switched, self.effects[..., 0].mean(axis=0))
         picked = first_before(mean, gain.by_problem[:, 0], folds, before)
@@ -114,19 +114,19 @@ class Family:
         way = _WAY[self.switched if carries else "off" if self.switched == "on" else "on"]
         counts = Counter(int(picked[folds == fold][0]) for fold in range(1, len(before) + 1))
         names = [
-            self.labels[index] + (f" before {counted(count, 'fold')}" if len(counts) > 1 else "")
+            self.labels[index] + (f" for {counted(count, 'fold')}" if len(counts) > 1 else "")
             for index, count in counts.most_common()
         ]
         what, (size, *known) = f"({enumerated(names)})", _sized(means, shares, ())
         size += f" ({', '.join(known)})" if known else ""
         if len(problems) < FEWEST_PROBLEMS:
             few = f"{counted(len(problems), 'problem')} {'is' if len(problems) == 1 else 'are'} too few for a test"
-            return f"{what} shifts log p by {size} on the later ones; {few}"
+            return f"{what} shifts log p by {size} on the later folds; {few}"
         p = float(adjusted_p(effects[:, :, None], self.seed)[0, 0])
         test = f"sign-flip test over {len(problems)} problems{self._seeds}, p = {p:.2g}"
         if p < SIGNIFICANT:
-            return f"{what} significantly shifts log p {way} on the later ones, by {size} ({test})"
-        return f"{what} does not significantly shift log p on the later ones: {size} ({test})"
+            return f"{what} significantly shifts log p {way} on the later folds, by {size} ({test})"
+        return f"{what} does not significantly shift log p on the later folds: {size} ({test})"
 
     @property
     def _seeds(self) -> str:

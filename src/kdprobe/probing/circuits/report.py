@@ -19,18 +19,19 @@ def statements(arms: Sequence[Arm], seed: int) -> list[str]:
     """How it was done, and what the groups, layers and single circuits of every student or arm do."""
     folds = int(arms[0].selection.folds.max()) + 1
     first = (
-        f" The problems are divided into {folds} folds: the part that comes first on the folds before a fold is "
-        "measured on that fold, so no problem tests what it helped to select. The first fold is used only for "
-        "selection."
+        f" The problems are divided into {folds} folds: on each fold, the part is measured that ranks first on the "
+        "earlier folds, so no problem tests what it helped to select. The first fold is used only for selection."
         if folds > 1
         else ""
     )
-    seeds = " Arms with several seeds are averaged over them." if any(arm.combined for arm in arms) else ""
+    seeds = (
+        " Results of arms with several seeds are averaged over the seeds." if any(arm.combined for arm in arms) else ""
+    )
     how = (
         "What training changed is divided into circuits: the weights of Q and O by query head, those of K and V by "
         "key-value head, and MLPs by layer. Effects are mean changes in log p(gold solution) over "
-        f"{counted(len(arms[0].gain.by_problem), 'problem')} when such an update is switched on alone in the base, "
-        "and when it is switched off in the student. Where circuits interact, the two may differ, and the "
+        f"{counted(len(arms[0].gain.by_problem), 'problem')} when part of the update is switched on alone in the "
+        "base, and when it is switched off in the student. Where circuits interact, the two may differ, and the "
         f"effects of parts need not add up to the gain in either direction.{first}{seeds}"
     )
     return [how, *(sentence for arm in arms for sentence in _of_arm(arm, seed))]
@@ -95,11 +96,12 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
         before = [[arm.exact.index(circuit) for circuit in circuits] for circuits in selection.before]
         yield family.largest("the single circuits", chosen, before, "single circuits", is_tested=not arm.is_selected)
     if arm.is_selected:
-        was, come = ("was", "the one that comes") if len(chosen) == 1 else ("were", "those that come")
-        folds = " or on the folds before one" if selection.before else ""
+        was, those = ("was", "the one that ranks") if len(chosen) == 1 else ("were", "those that rank")
+        folds = " or on earlier folds alone" if selection.before else ""
         yield (
-            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched, {come} first by "
-            f"gradient on all problems{folds}. On the problems that selected them, effects are not tested."
+            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched, {those} first "
+            f"by gradient on all problems{folds}. Effects are not tested on the "
+            "problems that were used for this selection."
         )
 
 
@@ -114,7 +116,7 @@ def _changed(arm: Arm) -> str:
     if unchanged:
         sentences.append(f"Training did not change {enumerated(unchanged)}.")
     if any(group.name == REST and not group.is_empty for group in arm.groups):
-        sentences.append(f"The rest, outside the circuits, is {enumerated(arm.rest_kinds)}.")
+        sentences.append(f"Outside the circuits, training changed {enumerated(arm.rest_kinds)}.")
     else:
-        sentences.append("It changed nothing outside the circuits.")
+        sentences.append("Training changed nothing outside the circuits.")
     return " ".join(sentences)

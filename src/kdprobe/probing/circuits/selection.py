@@ -1,7 +1,7 @@
-"""Which single circuits are switched, and which part of an update comes first on the earlier problems.
+"""Which single circuits are switched, and which part of an update ranks first on the earlier problems.
 
-What comes first on some problems is measured on others, as for heads (`kdprobe.probing.selection`): what is measured on
-a fold of the problems comes first on the folds before it.
+What ranks first on some problems is measured on others, as for heads (`kdprobe.probing.selection`): on each fold of the
+problems, what ranks first on the earlier folds is measured.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def select_circuits(
 def first_before(
     effects: Array, gain: Array, folds: NDArray[np.int64], candidates: Sequence[Collection[int]]
 ) -> NDArray[np.int64]:
-    """The update that comes first on the folds before a problem's, `[problem]`; -1 in the first fold.
+    """The update that ranks first on the folds before a problem's, `[problem]`; -1 in the first fold.
 
     Args:
         effects: Towards the gain of a positive sign, `[problem, update]`.
         gain: What training gained, `[problem]`.
         folds: Each problem's fold, `[problem]`.
-        candidates: The updates that may come first, for each fold but the first.
+        candidates: The updates that may rank first, for each fold but the first.
     """
     found = np.full(len(folds), -1)
     for fold, possible in enumerate(candidates, start=1):

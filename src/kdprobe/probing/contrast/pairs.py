@@ -110,8 +110,7 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
         raise KdprobeError(
             f"Only {len(problems)} of {counted(len(context.problems), 'problem')} have a counterfactual whose tokens "
             f"align, and at least {needed} are needed.",
-            "Read more problems, or use a source whose numbers take the same number of tokens in the counterfactual as "
-            "in the problem.",
+            "Read more problems, or use a source whose counterfactual numbers have as many tokens as the originals.",
         )
     for texts in (problems, others):
         # Refuses students that do not read exactly these tokens.
@@ -136,7 +135,8 @@ def contrast_pair(tokenizer: Any, problem: Problem, counterfactual: Problem, rea
     if pair is None:
         raise KdprobeError(
             f"The tokens of {problem.id!r} and {counterfactual.id!r} do not align, or their gold values are the same.",
-            "Both texts must have the same number of tokens, with numbers at the same positions, and another value.",
+            "Both texts must have the same number of tokens, with numbers at the same positions, but different gold "
+            "values.",
         )
     return pair
 

@@ -79,12 +79,13 @@ class CircuitsOptions(AttributionOptions):
     exact: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=8,
         description="Number of single circuits of attention, ranked by gradient, whose effects are computed exactly, "
-        "or `all`. What the problems of some folds alone would rank first is added.",
+        "or `all`. "
+        "The circuits that rank first on the problems of some folds alone are added.",
     )
     folds: int = Field(
         default=5,
         ge=2,
-        description="Number of folds of the problems, so that what comes first on some problems is measured on others.",
+        description="Number of folds of the problems, so that what ranks first on some problems is measured on others.",
     )
 
 

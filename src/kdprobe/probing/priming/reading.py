@@ -83,7 +83,7 @@ def refuse_long(config: Any, prompt: Sequence[int], text: Sequence[int]) -> None
     length, window = len(prompt) + len(text), context_length(config)
     if window is not None and length > window:
         raise UsageError(
-            f"A prompt with its text has {length} tokens, but the teacher's context has {window}.",
+            f"A prompt and its text have {length} tokens together, but the teacher's context window has {window}.",
             "Leave out long problems.",
         )
 
@@ -92,7 +92,7 @@ def read_responses(teaching: Teaching, priming: Priming, most: int) -> Iterator[
     """The first responses of a strategy with their problems, without empty ones.
 
     Raises:
-        KdprobeError: The prompts that the teacher read are not known.
+        KdprobeError: The prompts that the teacher read were not recorded.
     """
     by_id = {problem.id: problem for problem in teaching.problems}
     for response in priming.responses[:most]:
@@ -100,7 +100,7 @@ def read_responses(teaching: Teaching, priming: Priming, most: int) -> Iterator[
             continue
         if response.id not in priming.prompts:
             raise KdprobeError(
-                "The prompts that the teacher read are not known.", "Its plugin must render them itself."
+                "The prompts that the teacher read were not recorded.", "Its plugin must return their token ids."
             )
         yield by_id[response.id], response
 

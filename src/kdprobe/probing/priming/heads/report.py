@@ -24,8 +24,8 @@ from kdprobe.words import counted, enumerated
 _NAMED = 3
 """Heads that a sentence names."""
 _WHAT = {
-    DIVERGENCE: "how they divide attention among the question and the response",
-    PRIMING: "attention to the priming",
+    DIVERGENCE: "how they divide attention between the question and the response",
+    PRIMING: "their attention to the priming",
 }
 _UNITS = {DIVERGENCE: " nats", PRIMING: ""}
 
@@ -60,18 +60,19 @@ def summary(heads: Sequence[PrimedHeads]) -> dict[str, Any]:
 def _read_sentence(teaching: Teaching, options: PrimingHeadsOptions) -> str:
     return (
         f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and with "
-        f"{counted(options.neutral, 'neutral text')} of as many tokens in place of the priming. Attention is that of "
-        "the tokens from which the response is predicted."
+        f"{counted(options.neutral, 'neutral text')} of the same length in place of the priming. Attention is measured "
+        "at the tokens from which the response is predicted."
     )
 
 
 def _definition(options: PrimingHeadsOptions) -> str:
     return (
-        '"Moved" means that priming does more to a head than neutral text: the Jensen-Shannon divergence of its '
-        f"attention from that after the bare question is larger by at least {options.smallest_divergence:g} nats, or "
-        f"its attention to the priming by at least {options.smallest_share:g} than to the neutral text, and p is at "
-        f"most {SIGNIFICANT:g} both over problems and among texts, adjusted for all heads and both measures. Such "
-        "changes are observed differences, not causes."
+        '"Moved" means that priming changes a head more than neutral text does: either the Jensen-Shannon '
+        "divergence of its attention from that after the bare question is at least "
+        f"{options.smallest_divergence:g} nats larger, or its attention to the priming is at least "
+        f"{options.smallest_share:g} higher than to the neutral text; and p is at most {SIGNIFICANT:g} both in the "
+        "test over problems and in the one against neutral texts, adjusted for all heads and both "
+        "measures. These are observed differences, not evidence of cause."
     )
 
 
@@ -89,9 +90,9 @@ def _sentences(each: PrimedHeads) -> Iterator[str]:
     else:
         yield (
             f"{name}: in {len(each.problems) - len(each.located)} of {counted(len(each.problems), 'problem')}, the "
-            "tokens of the question do not occur exactly once in the primed prompt. So it is unknown which tokens are "
-            "the priming's, nothing is compared with neutral text, and there is no telling whether a head moved. "
-            "Divergences are of attention on the response's own tokens alone; the largest is in "
+            "tokens of the question do not occur exactly once in the primed prompt. Which tokens belong to the "
+            "priming is therefore unknown, nothing is compared with neutral text, and whether a head moved cannot be "
+            "decided. Divergences compare only attention on the response's own tokens; the largest is in "
             f"{_listed(each, ranked(each.mean(DIVERGENCE, PRIMED))[:1])}."
         )
 
@@ -102,8 +103,8 @@ def _shares_sentence(each: PrimedHeads) -> str:
     return (
         f"{each.strategy}: on average over heads, {priming} of the attention is on the priming, and {first} on the "
         f"first token ({first_bare} after the bare question). Divergences compare attention on the question and the "
-        f"response; what is on other tokens, {each.divided_out(PRIMED):.1%} after the primed and "
-        f"{each.divided_out(BARE):.1%} after the bare prompt, is divided out."
+        f"response, normalised to sum to one; the rest, {each.divided_out(PRIMED):.1%} after the primed prompt and "
+        f"{each.divided_out(BARE):.1%} after the bare one, is left out."
     )
 
 
@@ -116,8 +117,8 @@ def _outcome(each: PrimedHeads) -> str:
             *([counted(each.neutral_texts, "neutral text")] * (each.neutral_texts < FEWEST_DRAWS)),
         ]
         return (
-            f"{enumerated(few)}: too few to tell whether a head moved, for which at least {FEWEST_PROBLEMS} problems "
-            f"and {FEWEST_DRAWS} neutral texts are needed. The largest divergence beyond neutral text is in "
+            f"{enumerated(few)}: too few to tell whether a head moved; at least {FEWEST_PROBLEMS} problems and "
+            f"{FEWEST_DRAWS} neutral texts are needed. The largest divergence beyond neutral text is in "
             f"{_listed(each, largest)}."
         )
     moved = {measure: each.moved_heads(measure) for measure in TESTED}
@@ -128,9 +129,9 @@ def _outcome(each: PrimedHeads) -> str:
         )
     found = len({head for heads in moved.values() for head in heads})
     by = "; ".join(
-        f"{len(heads)} by {_WHAT[measure]}, most in {_listed(each, heads[:_NAMED], measure)}"
+        f"{len(heads)} in {_WHAT[measure]}, most of all {_listed(each, heads[:_NAMED], measure)}"
         if heads
-        else f"none is shown to be by {_WHAT[measure]}"
+        else f"none is shown to have moved in {_WHAT[measure]}"
         for measure, heads in moved.items()
     )
     return f"{found} of {total} heads moved: {by}."
