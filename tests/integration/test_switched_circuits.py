@@ -407,7 +407,9 @@ def test_new_tokens_come_with_the_rest(torch, tiny_record, look, sequences, tmp_
         rest = (log_p(trained, trained.state_dict(), sequences) - first)[:, 0].mean()
     assert groups["rest", -1] == pytest.approx(rest, abs=2e-3)
     assert abs(rest) > 0.02
-    assert any("training changed embeddings, output layer and new tokens." in sentence for sentence in result.statements)
+    assert any(
+        "training changed embeddings, output layer and new tokens." in sentence for sentence in result.statements
+    )
 
 
 def test_padded_embeddings_are_part_of_the_rest(look, untrained, change):
