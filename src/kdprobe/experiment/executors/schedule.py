@@ -184,8 +184,8 @@ class Schedule:
             warn(f"{entry.label} also failed: {error}")
         if self._running:
             note(
-                f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')} to finish, so that "
-                "their work is kept; Ctrl-C stops them."
+                f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')} to finish, so that no "
+                "work is lost; Ctrl-C stops them."
             )
 
     def _remainder(self, entry: _Entry | None) -> Remainder:
