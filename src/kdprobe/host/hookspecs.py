@@ -255,9 +255,9 @@ def kdprobe_executors() -> Iterable[ExecutorSpec]:
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.experiment.Executor` and starts nothing.
     kdprobe submits stages whose inputs are finished; the executor runs each of them once with
-    `kdprobe.experiment.make_stage`, in any process that sees the same folders, and reports what becomes of it. Numbers
-    do not depend on the executor, which is why no key does: a process in which a stage would have another key refuses
-    to run it.
+    `kdprobe.experiment.make_stage`, in any process that sees the same folders, and reports its outcome. Results do not
+    depend on the executor, so no key does either: a process in which a stage would have a different key refuses to run
+    it.
 
     Example:
         >>> class Here:

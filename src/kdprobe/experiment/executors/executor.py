@@ -1,4 +1,4 @@
-"""What an executor is: it runs the stages that it is given, here or elsewhere, and reports what becomes of them."""
+"""What an executor is: it runs the stages that it is given, here or elsewhere, and reports their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Task:
     """A stage to run, whose inputs are finished.
 
     Attributes:
-        key: Its key, which every process must compute likewise.
+        key: Its key; every process must compute the same one.
         kind: `transfer`, `select`, `distill`, `evaluate`, `task` or `analyse`.
         name: Its name in this run.
         resources: The threads and the device that it was planned for.
@@ -33,7 +33,7 @@ class Task:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """A task from what `dataclasses.asdict` makes of it."""
+        """Rebuilds a task from its `dataclasses.asdict`."""
         return cls(**{**data, "resources": Resources(**data["resources"])})
 
     @property
@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a stage.
+    """The outcome of a stage.
 
     Attributes:
         made: Whether it had to be run, that is, was not finished before.
@@ -56,7 +56,7 @@ class Ended:
 
 
 Report = Callable[[Task, Said | Progressed | Ended], None]
-"""Takes what a task says and how far it is, as often as it likes, and in the end what became of it; from any thread."""
+"""Receives a task's messages and progress, any number of times, and finally its outcome; from any thread."""
 
 
 class Job(Protocol):
@@ -88,15 +88,15 @@ class Executor(Protocol):
 
         Args:
             job: The run that they belong to.
-            jobs: How many may run at the same time, as asked for by the user; `None` leaves that to the executor.
-            report: Takes what tasks report.
+            jobs: How many may run at the same time, as requested by the user; `None` leaves that to the executor.
+            report: Receives what tasks report.
 
         Raises:
-            KdprobeError: It cannot run stages, and says why.
+            KdprobeError: It cannot run stages; the message says why.
         """
 
     def submit(self, task: Task) -> None:
         """Runs a task now or later, and returns without waiting for it, unless it runs in this process."""
 
     def stop(self) -> None:
-        """Stops everything that runs, and releases what was prepared; finished stages are in the store."""
+        """Stops all running tasks and releases all resources; finished stages are in the store."""

@@ -77,10 +77,10 @@ class RunJob:
         }
 
     def _stated(self) -> Experiment:
-        """The experiment with what this process has where the config leaves it open; no key depends on who says it.
+        """The experiment with this process's threads and device filled in where the config does not set them.
 
-        Others may have more processors, or a device that this process has not. A GPU stays open, because its name is
-        part of keys unless its class was stated.
+        Other processes may have more processors, or a device that this one lacks. Keys are the same whether the config
+        sets these values or not. A GPU is not filled in, because its name is part of the keys unless its kind was set.
         """
         resources = self.plan.experiment.resources
         left_open: dict[str, Any] = {}

@@ -44,7 +44,7 @@ def event_from(message: Message) -> Said | Progressed | Ended:
 
 
 def end_of(job: Mapping[str, Any], task: Task, tell: Tell) -> Ended:
-    """Runs a task with `make_stage`, and returns what became of it; every exception becomes a sentence."""
+    """Runs a task with `make_stage`, and returns its outcome; every exception becomes a sentence."""
     from kdprobe.experiment.executors.job import make_stage
 
     try:
