@@ -270,8 +270,7 @@ def test_which_sites_carry_most_is_not_said_of_too_few_problems(problems):
     are = "1 problem with shares is" if problems == 1 else "5 problems with shares are"
     (sentence,) = said[1:]
     assert sentence == (
-        f"a: {are} too few to tell which sites carry most of the difference between the runs, for which at least 6 are "
-        "needed."
+        f"a: {are} too few to tell which sites carry most of the difference between the runs; at least 6 are needed."
     )
 
 

@@ -181,7 +181,7 @@ def test_a_planted_head_is_found_and_named(measure):
     sentence = next(_sentences(found))
     assert "of 20 heads moved" in sentence
     assert "most of all layer 2, head 3 (+" in sentence
-    assert sentence.count("none is shown to have moved in") == 1
+    assert sentence.count("none is shown to have changed") == 1
 
 
 def test_a_head_that_is_moved_less_than_by_neutral_text_is_not_moved():

@@ -112,7 +112,9 @@ def run_launched(
             runs = Runs(given_executor(host, executor, options), jobs)
             return _run(experiment, host, open_store(store), call, runs)
         if jobs or executor != LOCAL:
-            raise UsageError("--only runs its stage in this process.", "Leave out --jobs and --executor, or --only.")
+            raise UsageError(
+                "--only runs a single stage, in this process.", "Leave out --jobs and --executor, or --only."
+            )
         from kdprobe.experiment.plan import make_plan
         from kdprobe.experiment.run import run_stage
 

@@ -35,7 +35,7 @@ COMMANDS = {
 
 EPILOG = """\b
 Examples:
-  kdprobe run                      the embedded experiment, offline, on a CPU
+  kdprobe run                      the experiment that ships with kdprobe
   kdprobe init > mine.toml         a config to start from
   kdprobe plan mine.toml           show what would be done
   kdprobe run mine.toml            do it; rerun to resume

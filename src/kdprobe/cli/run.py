@@ -35,7 +35,9 @@ from kdprobe.cli.options import (
     help="What runs the stages: local, or an executor from a plugin.",
 )
 @settings_option("the executor")
-@click.option("--only", metavar="STAGE", help='Run only this stage, given as in "distill unprimed" or by its key.')
+@click.option(
+    "--only", metavar="STAGE", help='Run only this stage, given by kind and name ("distill unprimed") or by key.'
+)
 @store_option
 @plugin_options
 @quiet_option

@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A head has moved if its attention, by a stated metric, differs from the first student's (a teacher's: from "
-        "its attention after neutral text) by at least a threshold, and significantly in a stated test.",
+        "A head has moved if its attention, by a stated metric, differs from the first student's (for a "
+        "teacher's head: from its attention after neutral text) by at least a threshold, and significantly in a test.",
     ),
 }
 

@@ -38,7 +38,7 @@ class ServerOptions(BaseModel):
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
         description="required: reject a server whose log-probabilities cannot be used; never: use only text; auto: if "
-        "most answers have usable ones, leave out the answers without; otherwise use only text, from which only "
+        "most answers have usable ones, leave out the answers that lack them; otherwise use only text, from which only "
         "the distiller `sequence` can learn.",
     )
     unscaled: bool = Field(

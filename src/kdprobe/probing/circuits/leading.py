@@ -1,7 +1,7 @@
 """Sentences about the parts of an update that carry most of the gain.
 
 The part that ranks first on some problems looks larger there than it is, so its effect is measured on others: on each
-fold of the problems, the part is measured that ranks first on the earlier folds.
+fold of the problems, the part that ranks first on the earlier folds is measured.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def statements(arms: Sequence[Arm], seed: int) -> list[str]:
     """How it was done, and what the groups, layers and single circuits of every student or arm do."""
     folds = int(arms[0].selection.folds.max()) + 1
     first = (
-        f" The problems are divided into {folds} folds: on each fold, the part is measured that ranks first on the "
-        "earlier folds, so no problem tests what it helped to select. The first fold is used only for selection."
+        f" The problems are divided into {folds} folds: on each fold, the part that ranks first on the earlier "
+        "folds is measured, so no problem tests what it helped to select. The first fold is used only for selection."
         if folds > 1
         else ""
     )

@@ -127,7 +127,7 @@ def _group_sentences(group: Group) -> Iterator[str]:
         if used:
             yield (
                 f"{name}: {counted(used, 'problem')} with shares {'is' if used == 1 else 'are'} too few to tell which "
-                f"sites carry most of the difference between the runs, for which at least {FEWEST_PROBLEMS} are needed."
+                f"sites carry most of the difference between the runs; at least {FEWEST_PROBLEMS} are needed."
             )
         return
     streams = [site for site in rows if site.kind == "residual" and site.part != ALL]

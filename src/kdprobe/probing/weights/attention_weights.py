@@ -61,7 +61,7 @@ def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
     layers, trained_layers = list(layer_projections(before)), list(layer_projections(after))
     if _shapes(layers) != _shapes(trained_layers):
         raise KdprobeError(
-            "The geometry of heads compares a model with its state before training, but the attention weights of "
+            "The analysis 'geometry' compares a model with its state before training, but the attention weights of "
             "these two models differ in shape.",
             "Use the base that the student was trained from.",
         )

@@ -27,6 +27,10 @@ _WHAT = {
     DIVERGENCE: "how they divide attention between the question and the response",
     PRIMING: "their attention to the priming",
 }
+_NONE = {
+    DIVERGENCE: "none is shown to have changed how it divides attention between the question and the response",
+    PRIMING: "none is shown to have changed its attention to the priming",
+}
 _UNITS = {DIVERGENCE: " nats", PRIMING: ""}
 
 
@@ -131,7 +135,7 @@ def _outcome(each: PrimedHeads) -> str:
     by = "; ".join(
         f"{len(heads)} in {_WHAT[measure]}, most of all {_listed(each, heads[:_NAMED], measure)}"
         if heads
-        else f"none is shown to have moved in {_WHAT[measure]}"
+        else _NONE[measure]
         for measure, heads in moved.items()
     )
     return f"{found} of {total} heads moved: {by}."
