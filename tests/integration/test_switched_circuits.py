@@ -467,7 +467,7 @@ def test_a_circuit_planted_in_every_seed_is_named_once_for_the_arm(torch, look, 
     seeds = [change(untrained.base, plant(seed), f"planted@{seed}") for seed in range(3)]
     seeds = [replace(each, arm="planted", seed=seed) for seed, each in enumerate(seeds)]
     result = look([untrained, *seeds], count=8, exact=2)
-    for start in ("switched on alone in the base", "switched off in the student"):
+    for start in ("with each part switched on alone in the base", "with each part switched off in the student"):
         (sentence,) = [
             each for each in result.statements if each.startswith(f"planted (3 seeds), {start}: of the single circuits")
         ]

@@ -182,8 +182,9 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
     half = t.ppf(0.975, 5) * later.std(ddof=1) / np.sqrt(6)
     assert later.mean() == pytest.approx(4, abs=0.05)
     assert on == (
-        "s, switched on alone in the base: of the single circuits, the one that ranks first on the earlier folds "
-        "(Q of layer 1, head 0) significantly shifts log p in the direction of the gain on the later folds, by "
+        "s, with each part switched on alone in the base: of the single circuits, the one that ranks first on the "
+        "earlier folds (Q of layer 1, head 0) significantly shifts log p in the direction of the gain on the later "
+        "folds, by "
         f"{later.mean():+.2f} nats ({later.mean() - half:+.2f} to {later.mean() + half:+.2f}, 100% of the gain) "
         "(sign-flip test over 6 problems, p = 0.031)."
     )

@@ -21,7 +21,7 @@ from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.words import counted, enumerated
 
 _NAMED = 3
-_DONE = {"on": "switched on alone in the base", "off": "switched off in the student"}
+_DONE = {"on": "with each part switched on alone in the base", "off": "with each part switched off in the student"}
 _WAY = {"on": "in the direction of the gain", "off": "against the gain"}
 
 
