@@ -46,6 +46,8 @@ def test_full_adds_strategies_seeds_and_analyses_under_another_name(host):
     (task,) = experiment.evaluation.benchmarks
     assert (task.name, task.role, task.margin) == ("basics_kdprobe", "retention", 0.05)
     assert not load_experiment(None, host).evaluation.benchmarks
+    assert experiment.controls.fine_tuned
+    assert not load_experiment(None, host).controls.fine_tuned
 
 
 def test_full_reads_enough_random_updates_for_a_test(host):
@@ -85,8 +87,10 @@ def test_full_keeps_what_a_config_has(host):
         task.name
         for task in check(in_full({**DATA, "evaluation": {"tasks": own}}, host), host, "").evaluation.benchmarks
     ] == ["arc_easy"]
-    # Nothing to measure retention against.
-    assert not check(in_full({**DATA, "controls": {"untrained": False}}, host), host, "").evaluation.benchmarks
+    options = {"epochs": 2}
+    controls = {"untrained": False, "fine_tuned": False, "fine_tune_options": options}
+    full = check(in_full({**DATA, "controls": controls}, host), host, "").controls
+    assert (full.untrained, full.fine_tuned, full.fine_tune_options) == (True, True, options)
     several = check(in_full({**DATA, "seeds": [7, 8, 9, 10]}, host), host, "mine.toml")
     assert several.seeds == [7, 8, 9, 10]
 

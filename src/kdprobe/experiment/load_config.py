@@ -41,8 +41,9 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     Args:
         path: The TOML file, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
-        full: Add the remaining strategies of the response-priming paper, train at least three seeds of each, run all
-            analyses, and evaluate the retention task `basics_kdprobe` unless the config has a retention task.
+        full: Add the remaining strategies of the response-priming paper and both controls, train at least three seeds
+            of each, run all analyses, and evaluate the retention task `basics_kdprobe` unless the config has a
+            retention task.
 
     Raises:
         ConfigError: Lists all the errors.
@@ -52,7 +53,8 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
 
 def in_full(data: dict[str, Any], host: Host) -> dict[str, Any]:
-    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses in full.
+    """A config with all strategies of the paper, both controls, at least three seeds, a retention task, and all analyses
+    in full.
 
     Args:
         data: The config.
@@ -68,14 +70,16 @@ def in_full(data: dict[str, Any], host: Host) -> dict[str, Any]:
         analyses = with_missing(probe.get("analyses", []), possible)
         probe = {**probe, "analyses": with_control(analyses)}
     evaluation, controls = data.get("evaluation", {}), data.get("controls", {})
-    # Retention is measured against the untrained student.
-    if isinstance(evaluation, dict) and isinstance(controls, dict) and controls.get("untrained", True):
+    if isinstance(evaluation, dict):
         evaluation = {**evaluation, "tasks": with_retention(evaluation.get("tasks", []))}
+    if isinstance(controls, dict):
+        controls = {**controls, "untrained": True, "fine_tuned": True}
     return {
         **data,
         "name": f"{data.get('name', 'experiment')}-full",
         "strategies": with_missing(data.get("strategies", []), ALL_STRATEGIES),
         "seeds": seeds,
+        "controls": controls,
         "evaluation": evaluation,
         "probe": probe,
     }
