@@ -53,8 +53,7 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
 
 def in_full(data: dict[str, Any], host: Host) -> dict[str, Any]:
-    """A config with all strategies of the paper, both controls, at least three seeds, a retention task, and all analyses
-    in full.
+    """A config with all strategies and controls, at least three seeds, a retention task, and all analyses in full.
 
     Args:
         data: The config.
