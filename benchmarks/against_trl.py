@@ -167,7 +167,7 @@ def train_kdprobe(ids: Any, rows: list[Any], prompt: int, batch: int, folder: Pa
 
     record = ModelRecord(name="random", source="folder", path=folder, digest="")
     examples = [
-        Example.of_response(str(place), one[:prompt].tolist(), one[prompt:].tolist(), row)
+        Example.of_response(str(place), one[:prompt].tolist(), one[prompt:].tolist(), lambda row=row: row)
         for place, (one, row) in enumerate(zip(ids, rows, strict=True))
     ]
     trained = train(

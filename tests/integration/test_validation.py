@@ -29,7 +29,7 @@ def validated(trained):
 def test_validation_loss_is_a_mean_over_all_held_out_tokens_and_none_of_them_is_trained_on(distil, mean_loss):
     from kdprobe.distill.training.validation import hold_out
 
-    trained_on, held = hold_out(range(6), 0.5, seed=3)
+    trained_on, held = hold_out(6, 0.5, seed=3)
     assert len(trained_on) == len(held) == 3
     still = {"learning_rate": 1e-12, "batch_size": 2, "accumulation": 2, "validation": 0.5, "seed": 3}
     (row,) = distil("fine-tune", **still).history
@@ -40,9 +40,9 @@ def test_validation_loss_is_a_mean_over_all_held_out_tokens_and_none_of_them_is_
 def test_the_seed_alone_says_what_is_held_out():
     from kdprobe.distill.training.validation import hold_out
 
-    assert hold_out(range(40), 0.25, 0) == hold_out(range(40), 0.25, 0)
-    assert hold_out(range(40), 0.25, 0) != hold_out(range(40), 0.25, 1)
-    trained, held = hold_out(range(40), 0.25, 0)
+    assert hold_out(40, 0.25, 0) == hold_out(40, 0.25, 0)
+    assert hold_out(40, 0.25, 0) != hold_out(40, 0.25, 1)
+    trained, held = hold_out(40, 0.25, 0)
     assert len(held) == 10
     assert sorted(trained + held) == list(range(40))
 

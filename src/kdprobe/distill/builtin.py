@@ -7,12 +7,14 @@ functions import them.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
-from kdprobe.distill.examples import Example, from_gold, from_transfer
+from kdprobe.distill.examples import Example
+from kdprobe.distill.lazy_examples import Examples, from_gold, from_transfer
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
+from kdprobe.distill.sufficiency import refuse_insufficient
 from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:
@@ -32,28 +34,19 @@ class LogitsDistiller:
         """The temperature of the loss."""
         return (self.options.temperature,)
 
+    def takes_cut_rows(self) -> bool:
+        """Whether the divergence is the forward KL."""
+        return self.options.divergence == "forward-kl"
+
     def train(self, context: TrainContext) -> Trained:
         """Trains on the transfer set.
 
         Raises:
-            KdprobeError: The transfer set has no log-probabilities, or none at this temperature.
+            KdprobeError: The transfer set keeps less of the teacher than this objective needs.
         """
-        student, examples = _taught(context, "logits")
-        temperature = self.options.temperature
-        taught = (
-            [response for response in context.transfer.responses if len(response.token_ids)] if context.transfer else []
-        )
-        rows = [response.rows for response in taught]
-        if any(row is None for row in rows):
-            raise KdprobeError(
-                "The transfer set has no log-probabilities, which the distiller 'logits' needs.",
-                "Use a teacher that returns log-probabilities.",
-            )
-        if any(temperature not in row.tail_logmass for row in rows if row):
-            raise KdprobeError(
-                f"The transfer set does not contain the tail mass at temperature {temperature}.",
-                "It cannot be derived from the top k; capture the transfer set again with this temperature.",
-            )
+        student, examples = _taught(context, "logits", rows=True)
+        if context.transfer is not None:
+            refuse_insufficient("logits", self, context.transfer)
         return _train(student, examples, self.options.objective, self.options, context)
 
 
@@ -75,9 +68,8 @@ class SequenceDistiller:
         Raises:
             KdprobeError: The student's tokenizer is not the teacher's.
         """
-        student, examples = _taught(context, "sequence")
-        texts = [replace(example, lesson=None) for example in examples]
-        return _train(student, texts, _cross_entropy(), self.options, context)
+        student, examples = _taught(context, "sequence", rows=False)
+        return _train(student, examples, _cross_entropy(), self.options, context)
 
 
 class FineTuneDistiller:
@@ -108,18 +100,22 @@ def _cross_entropy() -> Objective:
 
 
 def _train(
-    student: LoadedModel, examples: list[Example], objective: Objective, options: TrainingOptions, context: TrainContext
+    student: LoadedModel,
+    examples: Sequence[Example],
+    objective: Objective,
+    options: TrainingOptions,
+    context: TrainContext,
 ) -> Trained:
     from kdprobe.distill.training.trainer import train
 
     return train(student, examples, objective, options, context)
 
 
-def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
-    """The student, and training examples made from the teacher's answers."""
+def _taught(context: TrainContext, distiller: str, *, rows: bool) -> tuple[LoadedModel, Examples]:
+    """The student, and training examples made from the teacher's answers, with or without its distributions."""
     if context.transfer is None:
         raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
     from kdprobe.models.load import load
 
     student = load(context.student, dtype=context.dtype)
-    return student, from_transfer(context.transfer, context.conversations, student.tokenizer)
+    return student, from_transfer(context.transfer, context.conversations, student.tokenizer, rows=rows)

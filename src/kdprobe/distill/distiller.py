@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from kdprobe.errors import NonFiniteError
 from kdprobe.models.reference import Dtype, ModelRecord
@@ -131,5 +131,19 @@ class Distiller(Protocol):
 
         A transfer set contains the tail mass at these temperatures, and teacher and student must share a tokenizer.
         Empty if it learns only from text.
+        """
+        ...
+
+
+@runtime_checkable
+class AdaptiveDistiller(Distiller, Protocol):
+    """A distiller that may learn from rows of different widths, captured with `transfer.tail`."""
+
+    def takes_cut_rows(self) -> bool:
+        """Whether rows cut to a small tail at its temperatures are enough.
+
+        That holds if its only divergence is the forward KL with the tail as one cell: a teacher's tail of mass m changes
+        the gradient with respect to the student's logits by at most 2 m / T in the sum of absolute values. It does not
+        hold for divergences that weigh the student's tail. Rows are then filled up with ids of -1 (`SparseRows`).
         """
         ...

@@ -7,23 +7,18 @@ teacher's own, never re-tokenised text, so row t of the teacher and row t of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.conversation import prompt_ids, tokenizer_digest
-from kdprobe.models.turn import response_ids
-from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import PromptPair
-from kdprobe.teachers.teacher import SparseRows
+from kdprobe.teachers.teacher import NO_TOKEN, SparseRows
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from kdprobe.transfer.transfer_set import TransferSet
 
 IGNORED = -100
 """The label of positions without a loss, as in torch and transformers."""
@@ -64,59 +59,17 @@ class Example:
     lesson: Lesson | None = None
 
     @classmethod
-    def of_response(cls, problem: str, prompt: list[int], response: list[int], rows: SparseRows | None) -> Example:
+    def of_response(
+        cls, problem: str, prompt: list[int], response: list[int], rows: Callable[[], SparseRows] | None
+    ) -> Example:
         """The sound case: each token of the response is predicted from everything before it."""
         return cls(
             problem=problem,
             input_ids=[*prompt, *response],
             positions=list(range(len(prompt) - 1, len(prompt) + len(response) - 1)),
             labels=response,
-            lesson=None if rows is None else Lesson(problem, response, lambda: rows),
+            lesson=None if rows is None else Lesson(problem, response, rows),
         )
-
-
-def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
-    """Examples from the teacher's answers; answers without tokens are skipped.
-
-    Raises:
-        KdprobeError: Student and teacher have different tokenizers, so token ids would mean different things; or there
-            is nothing to learn from.
-    """
-    teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
-    if teacher_digest != student_digest:
-        raise KdprobeError(
-            f"The student's tokenizer ({student_digest}) differs from that of the transfer set ({teacher_digest}).",
-            "Use a teacher and a student that share a tokenizer, or a distiller that learns from text.",
-        )
-    examples = [
-        Example.of_response(
-            response.id,
-            prompt_ids(tokenizer, conversations[response.id].student),
-            response.token_ids.tolist(),
-            response.rows,
-        )
-        for response in transfer.responses
-        if len(response.token_ids)
-    ]
-    if not examples:
-        raise KdprobeError(
-            "None of the selected teacher answers contains any tokens to train on.",
-            "Use another strategy or teacher, or select other answers with transfer.filter.",
-        )
-    return examples
-
-
-def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
-    """Examples from the worked gold solutions, without calculator annotations."""
-    return [
-        Example.of_response(
-            problem.id,
-            prompt_ids(tokenizer, conversations[problem.id].student),
-            response_ids(tokenizer, problem.plain_solution),
-            None,
-        )
-        for problem in problems
-    ]
 
 
 def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) -> None:
@@ -166,8 +119,16 @@ def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[s
     batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     rows = [example.lesson.rows() for example in examples if example.lesson is not None]
     if rows:
-        batch["teacher_ids"] = torch.from_numpy(np.concatenate([row.ids for row in rows])).long()
-        batch["teacher_logprobs"] = torch.from_numpy(np.concatenate([row.logprobs for row in rows]))
+        width = max(row.ids.shape[1] for row in rows)
+        ids = [_widened(row.ids, width, NO_TOKEN) for row in rows]
+        logprobs = [_widened(row.logprobs, width, -np.inf) for row in rows]
+        batch["teacher_ids"] = torch.from_numpy(np.concatenate(ids)).long()
+        batch["teacher_logprobs"] = torch.from_numpy(np.concatenate(logprobs))
         tails = np.concatenate([row.tail_logmass[temperature] for row in rows])
         batch["teacher_tail"] = torch.from_numpy(tails)
     return batch
+
+
+def _widened(values: NDArray[Any], width: int, fill: float) -> NDArray[Any]:
+    """Rows `[rows, k]` filled up to `[rows, width]`."""
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)

@@ -36,8 +36,8 @@ class SparseLogprobs:
     """A teacher's distribution, cut to its top k, at one temperature.
 
     Attributes:
-        ids: Token ids of the top k, `[rows, k]`.
-        logprobs: Their natural log-probabilities at `temperature`, `[rows, k]`, float32.
+        ids: Token ids of the top k, `[rows, k]`; -1 fills up rows that keep fewer.
+        logprobs: Their natural log-probabilities at `temperature`, `[rows, k]`, float32; -inf where the id is -1.
         tail_logmass: Log of the mass outside the top k, `[rows]`; -inf if there is none.
         temperature: The temperature of these values.
     """
@@ -112,8 +112,15 @@ def divergence(
 
 def student_cells(scaled_logits: Tensor, ids: Tensor) -> Tensor:
     """Log-mass that logits `[rows, V]` assign to the cells of `ids` `[rows, k]`: `[rows, k + 1]`."""
-    top = scaled_logits.gather(1, ids.long())
+    columns, missing = columns_of(ids)
+    top = scaled_logits.gather(1, columns).masked_fill(missing, -torch.inf)
     return torch.cat([top, logsumexp_outside(scaled_logits, ids)[:, None]], dim=-1).log_softmax(dim=-1)
+
+
+def columns_of(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The column of every id `[rows, k]`, and whether there is none; such a cell repeats the first column of its row."""
+    missing = ids < 0
+    return torch.where(missing, ids[:, :1], ids).long(), missing
 
 
 def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float) -> Tensor:
@@ -173,9 +180,9 @@ def logsumexp_outside(logits: Tensor, ids: Tensor) -> Tensor:
 
     Computed over the other columns directly: 1 - sum is wrong by 19% at a tail of 1e-7 in float32.
     """
-    if ids.shape[-1] == logits.shape[-1]:
+    if ids.shape[-1] == logits.shape[-1] and not (ids < 0).any():
         return torch.full_like(logits[:, 0], -torch.inf)
-    return torch.logsumexp(logits.scatter(1, ids.long(), -torch.inf), dim=-1)
+    return torch.logsumexp(logits.scatter(1, columns_of(ids)[0], -torch.inf), dim=-1)
 
 
 @dataclass(frozen=True)

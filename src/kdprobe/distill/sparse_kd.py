@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdprobe.distill.objectives import Objective, SparseLogprobs, between_cells, exact
+from kdprobe.distill.objectives import Objective, SparseLogprobs, between_cells, columns_of, exact
 from kdprobe.models.lm_head import CHUNK_BYTES
 
 
@@ -134,19 +134,21 @@ def _pass(
         labels: Labels for the cross-entropy, or `None`.
     """
     rows = scaled.shape[0]
-    ids = teacher.ids.long() if teacher is not None else scaled.new_empty((rows, 0), dtype=torch.long)
+    given = teacher.ids if teacher is not None else scaled.new_empty((rows, 0), dtype=torch.long)
+    ids, missing = columns_of(given)
     label_logits = scaled.gather(1, labels[:, None])[:, 0] if labels is not None else None
-    top = scaled.gather(1, ids)
+    top = scaled.gather(1, ids).masked_fill_(missing, -torch.inf)
     scaled.scatter_(1, ids, -torch.inf)
-    if ids.shape[1] == scaled.shape[1]:
+    if ids.shape[1] == scaled.shape[1] and not missing.any():
         tail, outside = torch.full_like(scaled[:, 0], -torch.inf), scaled.zero_()
         share = torch.zeros_like(tail)
     else:
-        largest = scaled.amax(dim=1, keepdim=True)
+        # A row that keeps the whole vocabulary among narrower ones has nothing outside.
+        largest = scaled.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(scaled.dtype).min)
         outside = scaled.sub_(largest).exp_()
         mass = outside.sum(dim=1)
         tail = largest[:, 0] + mass.log()
-        share = 1 / mass
+        share = torch.where(mass > 0, 1 / mass, 0)
     with torch.enable_grad():
         cells = torch.cat([top, tail[:, None]], dim=1).requires_grad_()
         total = scaled.new_zeros(())
@@ -160,7 +162,8 @@ def _pass(
             total = total + objective.alpha * cross_entropy.sum()
         (slope,) = torch.autograd.grad(total, cells)
     gradient = outside.mul_((slope[:, -1] * share)[:, None])
-    gradient.scatter_(1, ids, slope[:, :-1])
+    # Added to zeros, because a cell without an id has the column of another and no slope.
+    gradient.scatter_add_(1, ids, slope[:, :-1])
     if labels is not None:
         gradient.scatter_add_(1, labels[:, None], torch.full_like(gradient[:, :1], -objective.alpha))
     return (

@@ -110,6 +110,14 @@ class TransferConfig(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: Seed = 0
     top_logprobs: int = Field(default=64, ge=1, description="Log-probabilities kept per position (k).")
+    # Left out of the data unless it is chosen, because a run's name is a digest of them.
+    tail: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Keep fewer log-probabilities where they leave at most this mass outside; for forward KL only.",
+        exclude_if=lambda tail: tail is None,
+    )
     samples: int = Field(default=1, ge=1, description="Answers per problem.")
     texts: str = Field(default=OWN, description="The texts on which the teacher's distribution is computed.")
     # Left out of the data unless it is chosen, because a run's name is a digest of them.

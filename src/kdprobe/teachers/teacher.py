@@ -54,6 +54,8 @@ class Sampling:
         seed: Sampling seed.
         top_logprobs: Number of largest log-probabilities to keep at every position (k).
         temperatures: Distillation temperatures at which the tail's mass is kept; always includes 1.
+        tail: If not `None`, a capture cuts the teacher's rows to the fewest tokens that leave at most this mass outside
+            at every one of the temperatures; teachers ignore it.
     """
 
     max_new_tokens: int
@@ -62,6 +64,11 @@ class Sampling:
     seed: int = 0
     top_logprobs: int = 64
     temperatures: tuple[float, ...] = (1.0,)
+    tail: float | None = None
+
+
+NO_TOKEN = -1
+"""The id that fills up rows in which positions keep different numbers of tokens."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,9 @@ class SparseRows:
     """A teacher's distribution at every position of one response, cut to its top k.
 
     Attributes:
-        ids: Token ids of the k largest probabilities, `[tokens, k]`, largest first.
-        logprobs: Their natural log-probabilities at temperature 1, `[tokens, k]`.
+        ids: Token ids of the k largest probabilities, `[tokens, k]`, largest first. If a capture kept fewer at some
+            position, `NO_TOKEN` follows them; each position has at least one id.
+        logprobs: Their natural log-probabilities at temperature 1, `[tokens, k]`; -inf for `NO_TOKEN`.
         tail_logmass: For each temperature, the log of the mass outside the top k, `[tokens]`; exact, by logsumexp over
             the other logits. -inf if k is the whole vocabulary.
         token_logprobs: Log-probability of the actual token at temperature 1, `[tokens]`.

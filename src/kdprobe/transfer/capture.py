@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
+from kdprobe.transfer.adaptive import fewest
 from kdprobe.transfer.parts import Answers, forget, in_parts
+from kdprobe.transfer.responses import Joined, Responses
 from kdprobe.transfer.transfer_set import TransferSet
 from kdprobe.words import counted
 
@@ -69,15 +71,20 @@ def capture(
 
     def answer(index: int, part: Sequence[Request]) -> Iterable[Response]:
         sampling = replace(setting.sampling, seed=_part_seed(setting.sampling.seed, index))
-        return checked(part, teacher.respond(part, sampling))
+        return _cut(checked(part, teacher.respond(part, sampling)), setting)
 
     answers = _answers(teacher, requests, answer, setting)
-    answered = {response.id: response for response in answers.responses}
-    responses = [replace(answered[name], id=problem.id, sample=sample) for name, (problem, sample) in by_name.items()]
-    if not any(len(response.token_ids) for response in responses):
+    places = {response.id: place for place, response in enumerate(answers.responses.texts)}
+
+    def named(response: Response) -> Response:
+        problem, sample = by_name[response.id]
+        return replace(response, id=problem.id, sample=sample)
+
+    responses = answers.responses.chosen(places[name] for name in by_name).changed(named)
+    if not any(len(response.token_ids) for response in responses.texts):
         # The fix (another server, say) might leave the stage's key unchanged, so the saved answers must go.
         forget(setting.scratch)
-        reasons = Counter(str(response.finish_reason) for response in responses)
+        reasons = Counter(str(response.finish_reason) for response in responses.texts)
         ended = ", ".join(f"{count} ended with finish_reason {reason!r}" for reason, count in reasons.items())
         raise KdprobeError(
             f"All of the teacher's answers are empty: {ended}.",
@@ -87,7 +94,7 @@ def capture(
 
 
 def score(
-    teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, list[int]], setting: Setting
+    teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Sequence[int]], setting: Setting
 ) -> TransferSet:
     """Has the teacher score existing texts, and keeps its distribution at every token.
 
@@ -105,37 +112,78 @@ def score(
             "This teacher can generate answers but cannot score existing texts.",
             'Set transfer.texts = "own" in the config, or use another teacher.',
         )
-    by_name = {_name(text.id, text.sample): text for text in texts if len(text.token_ids)}
-    passages = [Passage(name, prompts[text.id], text.token_ids.tolist()) for name, text in by_name.items()]
-    passages.sort(key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
+    given = Responses.of(texts).texts
+    names = [_name(text.id, text.sample) for text in given]
+    places = {name: place for place, name in enumerate(names)}
+    passages = _Passages(given, prompts)
 
     def read(_index: int, part: Sequence[Passage]) -> Iterable[Response]:
         scored = teacher.score(part, setting.sampling)
-        return checked(part, (replace(by_name[name], id=name, rows=rows) for name, rows in scored))
+        rated = (replace(given[places[name]], id=name, rows=rows) for name, rows in scored)
+        return _cut(checked(part, rated), setting)
 
     answers = _answers(teacher, passages, read, setting)
-    scored_texts = {response.id: response for response in answers.responses}
-    scored = {(text.id, text.sample): replace(scored_texts[name], id=text.id) for name, text in by_name.items()}
+    scored = {response.id: place for place, response in enumerate(answers.responses.texts)}
+    renamed = answers.responses.changed(lambda response: replace(response, id=given[places[response.id]].id))
     # An answer without tokens has nothing to score.
-    responses = [scored.get((text.id, text.sample), replace(text, rows=None)) for text in texts]
-    return _transfer_set(teacher, responses, answers.seconds, setting)
+    order = [scored.get(name, len(scored) + place) for place, name in enumerate(names)]
+    return _transfer_set(teacher, Responses(Joined([renamed, given]), order), answers.seconds, setting)
 
 
-def alike(responses: Sequence[Response]) -> list[Response]:
+class _Passages(Sequence[Passage]):
+    """The passages of texts that have tokens, longest first; each is made when it is used."""
+
+    def __init__(self, texts: Responses, prompts: Mapping[str, Sequence[int]]) -> None:
+        self._texts, self._prompts = texts, prompts
+        lengths = [
+            (-len(prompts[text.id]) - len(text.token_ids), _name(text.id, text.sample), place)
+            for place, text in enumerate(texts)
+            if len(text.token_ids)
+        ]
+        self._places = [place for _, _, place in sorted(lengths)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Passage: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Passage]: ...
+    def __getitem__(self, index: int | slice) -> Passage | list[Passage]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        text = self._texts[self._places[index]]
+        prompt = np.asarray(self._prompts[text.id]).tolist()
+        return Passage(_name(text.id, text.sample), prompt, text.token_ids.tolist())
+
+
+def _cut(responses: Iterable[Response], setting: Setting) -> Iterator[Response]:
+    """The responses, with as few tokens at every position as the setting asks for."""
+    tail = setting.sampling.tail
+    for response in responses:
+        fits = tail is None or response.rows is None
+        yield response if fits else replace(response, rows=fewest(response.rows, tail))
+
+
+def alike(responses: Responses) -> Responses:
     """Makes answers uniform: all with log-probabilities or all without, depending on what most of them have.
 
     If most have them, the others keep their text but students learn nothing from them.
     """
-    lacking = [response for response in responses if len(response.token_ids) and response.rows is None]
-    having = sum(response.rows is not None for response in responses if len(response.token_ids))
+    having, lacking = 0, []
+    for place, response in enumerate(responses.texts):
+        if len(response.token_ids) and responses.has_distributions(place):
+            having += 1
+        elif len(response.token_ids):
+            lacking.append(response)
     if not lacking or not having:
-        return list(responses)
+        return responses
     if having < len(lacking):
         warn(
             f"{counted(len(lacking), 'answer has', 'answers have')} no log-probabilities, so those of the other "
             f"{having} are ignored."
         )
-        return [replace(response, rows=None) for response in responses]
+        return responses.texts
     named = ", ".join(response.id for response in lacking[:_SHOWN])
     warn(
         f"{counted(len(lacking), 'answer has', 'answers have')} no usable log-probabilities, so students learn nothing "
@@ -143,10 +191,12 @@ def alike(responses: Sequence[Response]) -> list[Response]:
         f"{' and others' if len(lacking) > _SHOWN else ''}."
     )
     nothing = np.array([], dtype=np.int64)
-    return [
-        replace(response, token_ids=nothing) if len(response.token_ids) and response.rows is None else response
-        for response in responses
-    ]
+    emptied = {(response.id, response.sample) for response in lacking}
+    return responses.changed(
+        lambda response: (
+            replace(response, token_ids=nothing) if (response.id, response.sample) in emptied else response
+        )
+    )
 
 
 def _answers(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: Setting) -> Answers:
@@ -160,9 +210,9 @@ def _answers(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: S
     )
 
 
-def _transfer_set(teacher: Teacher, responses: Sequence[Response], seconds: float, setting: Setting) -> TransferSet:
+def _transfer_set(teacher: Teacher, responses: Responses, seconds: float, setting: Setting) -> TransferSet:
     return TransferSet(
-        tuple(responses),
+        responses,
         {
             **setting.manifest,
             "teacher": without_secrets(teacher.provenance),

@@ -1,15 +1,16 @@
 """Converts responses to a Parquet table, and back.
 
-Per response token: the id, its log-probability, the top k ids in the smallest integer type that holds the vocabulary,
-their log-probabilities in steps of 1/256 nat, and the tail's exact log-mass at every planned temperature (float32).
+Per response token: the id, its log-probability, the number of top ids kept, their indices in a dictionary, their
+log-probabilities in steps of 1/256 nat, and the tail's exact log-mass at every planned temperature (float32).
 
-Log-probabilities decrease from the first of the top k to the last, so the table stores the number of steps from each
+Log-probabilities decrease from the first of the top ids to the last, so the table stores the number of steps from each
 to the next: small numbers, which compress well. `benchmarks/transfer_codec.py` measures the cost of the rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,123 +18,176 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
-from kdprobe.teachers.teacher import Response, SparseRows, Thinking
+from kdprobe.files import UnreadableError
+from kdprobe.teachers.teacher import NO_TOKEN, Response, SparseRows, Thinking
 from kdprobe.transfer.columns import TAIL, THINKING, refuse_malformed
+from kdprobe.transfer.dictionary import Dictionary, tokens_before, width
 
 STEPS_PER_NAT = 256
 _IMPOSSIBLE = np.iinfo(np.uint16).max
 """Represents a log-probability of -inf, and any below -255.99 nats."""
 
 
-def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
+@dataclass(frozen=True)
+class Layout:
+    """What all tables of a transfer set have in common.
+
+    Attributes:
+        dictionary: Predicts the top ids.
+        temperatures: Temperatures at which the tail is known; empty without log-probabilities.
+    """
+
+    dictionary: Dictionary
+    temperatures: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, responses: Iterable[Response], vocabulary: int, dictionary: Dictionary | None = None) -> Layout:
+        """The layout for these responses; without a dictionary, ids are stored as they are."""
+        known = [response.rows for response in responses if response.rows is not None]
+        longest = next((rows for rows in known if len(rows.ids)), next(iter(known), None))
+        temperatures = tuple(longest.tail_logmass) if longest else ()
+        return cls(dictionary or Dictionary.empty(vocabulary), temperatures)
+
+
+def to_table(responses: Sequence[Response], layout: Layout) -> pa.Table:
     """Responses as a table.
 
     Args:
-        responses: The responses; either all have log-probabilities, or none.
-        vocabulary: Number of token ids.
+        responses: The responses; either all with tokens have log-probabilities, or none.
+        layout: The result of `Layout.of` for them or for all that they belong to.
 
     Raises:
         KdprobeError: Only some have log-probabilities.
     """
-    width = np.uint16 if vocabulary <= np.iinfo(np.uint16).max + 1 else np.uint32
+    ids = width(layout.dictionary.vocabulary)
+    prompts = [None if response.prompt_ids is None else response.prompt_ids.tolist() for response in responses]
+    thoughts = [response.thinking for response in responses]
     columns: dict[str, pa.Array] = {
         "id": pa.array([response.id for response in responses], pa.string()),
         "sample": pa.array([response.sample for response in responses], pa.int32()),
         "text": pa.array([response.text for response in responses], pa.string()),
         "finished": pa.array([response.finished for response in responses], pa.bool_()),
-        "token_ids": _lists([response.token_ids.astype(width) for response in responses]),
+        "token_ids": _lists([response.token_ids for response in responses], ids),
+        "prompt_ids": pa.array(prompts, pa.list_(pa.int32())),
+        "finish_reason": pa.array([response.finish_reason for response in responses], pa.string()),
     }
-    if any(response.prompt_ids is not None for response in responses):
-        prompts = [None if response.prompt_ids is None else response.prompt_ids.tolist() for response in responses]
-        columns["prompt_ids"] = pa.array(prompts, pa.list_(pa.int32()))
-    columns |= _ends_and_thinking(responses)
-    known = [response.rows for response in responses if response.rows is not None]
-    if known:
-        nothing = _first_rows(next((rows for rows in known if len(rows.ids)), known[0]), 0)
-        rows = [response.rows or nothing for response in responses if response.rows or not len(response.token_ids)]
-        if len(rows) < len(responses):
-            raise KdprobeError(
-                "Some responses have log-probabilities and some have none.",
-                "This is a bug in the teacher's plugin.",
-            )
-        columns["top_ids"] = _lists([row.ids.astype(width).ravel() for row in rows])
-        columns["top_logprobs"] = _lists([_steps(row.logprobs).ravel() for row in rows])
-        columns["token_logprobs"] = _lists([row.token_logprobs.astype(np.float32) for row in rows])
-        for temperature in rows[0].tail_logmass:
-            tails = [row.tail_logmass[temperature].astype(np.float32) for row in rows]
-            columns[f"{TAIL}{temperature!r}"] = _lists(tails)
+    for name, kind in THINKING.items():
+        values = [None if thought is None else getattr(thought, name) for thought in thoughts]
+        columns[f"thinking_{name}"] = pa.array(values, kind)
+    if any(bool(response.rows) != bool(layout.temperatures) for response in responses if len(response.token_ids)):
+        raise KdprobeError(
+            "Some responses have log-probabilities and some have none.",
+            "This is a bug in the teacher's plugin.",
+        )
+    if layout.temperatures:
+        columns |= _distributions(responses, layout)
     return pa.table(columns)
 
 
-def _ends_and_thinking(responses: Sequence[Response]) -> dict[str, pa.Array]:
-    """Columns for why answers ended and for the thinking before them, if any response has these."""
-    columns = {}
-    if any(response.finish_reason is not None for response in responses):
-        columns["finish_reason"] = pa.array([response.finish_reason for response in responses], pa.string())
-    thoughts = [response.thinking for response in responses]
-    if any(thoughts):
-        for name, kind in THINKING.items():
-            values = [None if thought is None else getattr(thought, name) for thought in thoughts]
-            columns[f"thinking_{name}"] = pa.array(values, kind)
-    return columns
+def _distributions(responses: Sequence[Response], layout: Layout) -> dict[str, pa.Array]:
+    dictionary = layout.dictionary
+    nothing = _nothing(layout.temperatures)
+    rows = [response.rows if response.rows is not None and len(response.token_ids) else nothing for response in responses]
+    kept = [row.ids != NO_TOKEN for row in rows]
+    counts = [mask.sum(axis=1) for mask in kept]
+    ranks = [
+        dictionary.encode(np.repeat(tokens_before(response.token_ids), count), row.ids[mask].astype(np.int64))
+        for response, row, mask, count in zip(responses, rows, kept, counts, strict=True)
+    ]
+    steps = [_steps(row.logprobs)[mask] for row, mask in zip(rows, kept, strict=True)]
+    return {
+        "top_counts": _lists(counts, np.uint32),
+        "top_ranks": _lists(ranks, dictionary.width),
+        "top_logprobs": _lists(steps, np.uint16),
+        "token_logprobs": _lists([row.token_logprobs for row in rows], np.float32),
+        **{
+            f"{TAIL}{temperature!r}": _lists([row.tail_logmass[temperature] for row in rows], np.float32)
+            for temperature in layout.temperatures
+        },
+    }
 
 
-def _first_rows(rows: SparseRows, count: int) -> SparseRows:
-    """The first rows."""
-    return SparseRows(
-        ids=rows.ids[:count],
-        logprobs=rows.logprobs[:count],
-        tail_logmass={temperature: tail[:count] for temperature, tail in rows.tail_logmass.items()},
-        token_logprobs=rows.token_logprobs[:count],
-    )
-
-
-def from_table(table: pa.Table) -> tuple[Response, ...]:
+def from_table(table: pa.Table, dictionary: Dictionary | None = None) -> tuple[Response, ...]:
     """The responses of a table.
 
+    Args:
+        table: A table made by `to_table`, with or without the columns of the distributions.
+        dictionary: The dictionary it was made with, if it has these columns.
+
     Raises:
-        UnreadableError: It is not a table made by `to_table`.
+        UnreadableError: It is not such a table.
     """
     refuse_malformed(table)
-    temperatures = tuple(float(name.removeprefix(TAIL)) for name in table.column_names if name.startswith(TAIL))
-    tokens = sum(map(len, table["token_ids"]))
-    k = sum(map(len, table["top_ids"])) // max(tokens, 1) if temperatures else 0
-    return tuple(_response(table.slice(row, 1), temperatures, k) for row in range(table.num_rows))
+    return tuple(response_in(table, row, dictionary) for row in range(table.num_rows))
 
 
-def _response(row: pa.Table, temperatures: tuple[float, ...], k: int) -> Response:
-    def values(name: str) -> NDArray[Any]:
-        array: NDArray[Any] = row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return array
+def response_in(table: pa.Table, index: int, dictionary: Dictionary | None) -> Response:
+    """The response in a row of a table that is known to be well-formed; arguments and errors as for `from_table`."""
+    row = table.slice(index, 1)
 
-    token_ids = values("token_ids").astype(np.int64)
+    def value(name: str) -> Any:
+        return row[name][0].as_py()
+
+    token_ids = _values(row, "token_ids").astype(np.int64)
+    temperatures = tails_of(table)
     rows = None
     if temperatures:
-        tokens = len(token_ids)
-        rows = SparseRows(
-            ids=values("top_ids").astype(np.int32).reshape(tokens, k),
-            logprobs=_logprobs(values("top_logprobs").reshape(tokens, k)),
-            tail_logmass={t: values(f"{TAIL}{t!r}") for t in temperatures},
-            token_logprobs=values("token_logprobs"),
-        )
-    prompt = row["prompt_ids"][0].as_py() if "prompt_ids" in row.column_names else None
+        if dictionary is None:
+            raise UnreadableError("has no dictionary")
+        rows = _rows(row, token_ids, dictionary, temperatures)
+    prompt = value("prompt_ids")
+    thinking = Thinking(**{name: value(f"thinking_{name}") for name in THINKING})
     return Response(
-        id=row["id"][0].as_py(),
-        text=row["text"][0].as_py(),
+        id=value("id"),
+        text=value("text"),
         token_ids=token_ids,
-        finished=row["finished"][0].as_py(),
+        finished=value("finished"),
         rows=rows,
-        sample=row["sample"][0].as_py(),
+        sample=value("sample"),
         prompt_ids=None if prompt is None else np.array(prompt, dtype=np.int64),
-        thinking=_thinking(row),
-        finish_reason=row["finish_reason"][0].as_py() if "finish_reason" in row.column_names else None,
+        thinking=None if thinking.text is None else thinking,
+        finish_reason=value("finish_reason"),
     )
 
 
-def _thinking(row: pa.Table) -> Thinking | None:
-    if "thinking_text" not in row.column_names or row["thinking_text"][0].as_py() is None:
-        return None
-    return Thinking(**{name: row[f"thinking_{name}"][0].as_py() for name in THINKING})
+def tails_of(table: pa.Table | pa.Schema) -> tuple[float, ...]:
+    """The temperatures at which a table has the tail's mass."""
+    names = table.names if isinstance(table, pa.Schema) else table.column_names
+    return tuple(float(name.removeprefix(TAIL)) for name in names if name.startswith(TAIL))
+
+
+def _rows(
+    row: pa.Table, token_ids: NDArray[np.int64], dictionary: Dictionary, temperatures: tuple[float, ...]
+) -> SparseRows:
+    counts = _values(row, "top_counts").astype(np.int64)
+    kept = np.arange(counts.max(initial=0)) < counts[:, None]
+    ids = np.full(kept.shape, NO_TOKEN, dtype=np.int32)
+    ranks = _values(row, "top_ranks").astype(np.int64)
+    ids[kept] = dictionary.decode(np.repeat(tokens_before(token_ids), counts), ranks)
+    steps = np.zeros(kept.shape, dtype=np.uint16)
+    steps[kept] = _values(row, "top_logprobs")
+    return SparseRows(
+        ids=ids,
+        logprobs=np.where(kept, _logprobs(steps), np.float32(-np.inf)),
+        tail_logmass={t: _values(row, f"{TAIL}{t!r}") for t in temperatures},
+        token_logprobs=_values(row, "token_logprobs"),
+    )
+
+
+def _values(row: pa.Table, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return array
+
+
+def _nothing(temperatures: tuple[float, ...]) -> SparseRows:
+    """The rows of a response without tokens."""
+    none = np.array([], dtype=np.float32)
+    return SparseRows(
+        ids=np.empty((0, 0), dtype=np.int32),
+        logprobs=np.empty((0, 0), dtype=np.float32),
+        tail_logmass=dict.fromkeys(temperatures, none),
+        token_logprobs=none,
+    )
 
 
 def _steps(logprobs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
@@ -148,6 +202,7 @@ def _logprobs(steps: NDArray[np.uint16]) -> NDArray[np.float32]:
     return np.where(below == _IMPOSSIBLE, -np.inf, -below.astype(np.float32) / STEPS_PER_NAT).astype(np.float32)
 
 
-def _lists(arrays: list[NDArray[Any]]) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])])
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(np.concatenate(arrays)))
+def _lists(arrays: Sequence[NDArray[Any]], kind: type[np.generic]) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays], dtype=np.int64)])
+    values = np.concatenate(arrays) if len(arrays) else np.array([])
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values.astype(kind)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,7 @@ THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "ta
 """Fields of `Thinking`, one column each."""
 _PLAIN = {"id": pa.string(), "sample": pa.int32(), "text": pa.string(), "finished": pa.bool_()}
 _IDS, _STEPS, _FLOATS = (pa.uint16(), pa.uint32()), (pa.uint16(),), (pa.float32(),)
-_ROWS = {"top_ids": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
+_ROWS = {"top_counts": (pa.uint32(),), "top_ranks": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
 """List columns of the teacher's distributions, except the tail, and their allowed types."""
 
 
@@ -41,15 +42,22 @@ def refuse_malformed(table: pa.Table) -> None:
     if any(not _is_temperature(name.removeprefix(TAIL)) for name in tails):
         raise UnreadableError("has a tail without a valid temperature")
     _refuse_other_types(table, tails)
-    tokens = _lengths(table, "token_ids")
-    if tails:
-        k, rest = divmod(sum(_lengths(table, "top_ids")), sum(tokens) or 1)
-        wanted = dict.fromkeys(("top_ids", "top_logprobs"), k) | dict.fromkeys(("token_logprobs", *tails), 1)
-        fits = not rest and all(
-            _lengths(table, name) == [times * length for length in tokens] for name, times in wanted.items()
-        )
-        if not fits:
-            raise UnreadableError("has log-probabilities that do not match its tokens")
+    if tails and not _fit(table, tails):
+        raise UnreadableError("has log-probabilities that do not match its tokens")
+
+
+def _fit(table: pa.Table, tails: Iterable[str]) -> bool:
+    """Whether each token has one value in the columns with one, and as many in the others as its count says."""
+    tokens, kept = _lengths(table, "token_ids"), _lengths(table, "top_ranks")
+    counts = pc.list_flatten(table["top_counts"]).to_numpy()
+    ends = np.cumsum([0, *tokens])
+    totals = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return (
+        all(_lengths(table, name) == tokens for name in ("top_counts", "token_logprobs", *tails))
+        and _lengths(table, "top_logprobs") == kept
+        and np.diff(totals[ends]).tolist() == kept
+        and bool((counts > 0).all())
+    )
 
 
 def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
@@ -60,16 +68,13 @@ def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
     for name, kinds in lists.items():
         if not _holds(table, name, kinds) or table[name].null_count:
             raise UnreadableError(f"has no column {name}")
-    names = set(table.column_names)
-    thinking = {f"thinking_{name}": kind for name, kind in THINKING.items()}
-    nullable = {"finish_reason": pa.string(), **(thinking if names & thinking.keys() else {})}
-    wrong = [name for name, kind in nullable.items() if name in {*names, *thinking} and _type(table, name) != kind]
-    if wrong or ("prompt_ids" in names and not _holds(table, "prompt_ids", (pa.int32(),))):
+    nullable = {"finish_reason": pa.string(), **{f"thinking_{name}": kind for name, kind in THINKING.items()}}
+    wrong = [name for name, kind in nullable.items() if _type(table, name) != kind]
+    if wrong or not _holds(table, "prompt_ids", (pa.int32(),)):
         raise UnreadableError(f"has no column {(wrong or ['prompt_ids'])[0]}")
-    if names & thinking.keys():
-        absent = table["thinking_text"].is_null()
-        if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
-            raise UnreadableError("has incomplete thinking columns")
+    absent = table["thinking_text"].is_null()
+    if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
+        raise UnreadableError("has incomplete thinking columns")
 
 
 def _type(table: pa.Table, name: str) -> pa.DataType | None:

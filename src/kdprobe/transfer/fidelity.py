@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from kdprobe.problems.problem import Problem
+from kdprobe.teachers.teacher import Thinking
 from kdprobe.transfer.selection import is_right
 from kdprobe.transfer.transfer_set import TransferSet
 
@@ -74,47 +77,68 @@ class Fidelity:
 
 def fidelity(transfer: TransferSet, problems: Sequence[Problem]) -> Fidelity:
     """Measures a transfer set against the problems it answers."""
-    responses = transfer.responses
     by_id = {problem.id: problem for problem in problems}
-    lengths = [len(response.token_ids) for response in responses if len(response.token_ids)]
-    thoughts = [response.thinking for response in responses if response.thinking is not None]
+    lengths: list[int] = []
+    thoughts: list[Thinking] = []
+    right = cut_off = 0
+    untaught: list[str] = []
+    ended: Counter[str] = Counter()
+    tails: dict[float, _Tails] = {}
+    # Once through, because not all of the distributions need fit into memory.
+    for response in transfer.responses:
+        right += is_right(response, by_id[response.id])
+        cut_off += response.cut_off
+        lengths += [len(response.token_ids)] if len(response.token_ids) else []
+        untaught += [] if len(response.token_ids) else [response.id]
+        thoughts += [] if response.thinking is None else [replace(response.thinking, text="")]
+        ended.update([] if response.finish_reason is None else [response.finish_reason])
+        if response.rows is not None and len(response.rows.ids):
+            for temperature, tail in response.rows.tail_logmass.items():
+                tails.setdefault(temperature, _Tails()).add(tail)
+    count = len(transfer.responses)
     tokens = [thought.tokens for thought in thoughts if thought.tokens is not None]
     seconds = transfer.manifest.get("seconds")
     return Fidelity(
-        responses=len(responses),
-        accuracy=float(np.mean([is_right(response, by_id[response.id]) for response in responses])),
-        cut_off=float(np.mean([response.cut_off for response in responses])),
-        untaught=tuple(response.id for response in responses if not len(response.token_ids)),
-        ended=dict(Counter(response.finish_reason for response in responses if response.finish_reason is not None)),
-        thinking=len(thoughts) / len(responses),
-        unclosed_thinking=sum(not thought.closed for thought in thoughts) / len(responses),
+        responses=count,
+        accuracy=right / count,
+        cut_off=cut_off / count,
+        untaught=tuple(untaught),
+        ended=dict(ended),
+        thinking=len(thoughts) / count,
+        unclosed_thinking=sum(not thought.closed for thought in thoughts) / count,
         thinking_tokens=float(np.mean(tokens)) if tokens else None,
-        dropped_thinking=sum(not thought.taught for thought in thoughts) / len(responses),
+        dropped_thinking=sum(not thought.taught for thought in thoughts) / count,
         mean_tokens=float(np.mean(lengths)) if lengths else 0.0,
         longest=max(lengths, default=0),
-        retained=_retained(transfer),
+        retained=tuple(tails[t].retained(t) for t in sorted(tails, key=lambda t: (t != 1.0, t))),
         bytes_per_token=transfer.manifest.get("bytes_per_token"),
         tokens_per_second=sum(lengths) / seconds if seconds else None,
     )
 
 
-def _retained(transfer: TransferSet) -> tuple[Retained, ...]:
-    rows = [response.rows for response in transfer.responses if response.rows is not None and len(response.rows.ids)]
-    temperatures = sorted(rows[0].tail_logmass, key=lambda t: (t != 1.0, t)) if rows else []
-    return tuple(
-        retained(np.concatenate([row.tail_logmass[temperature] for row in rows]), temperature)
-        for temperature in temperatures
-    )
+class _Tails:
+    """Sums over the tails' masses at one temperature."""
 
+    def __init__(self) -> None:
+        self._positions = 0
+        self._mass: list[float] = []
+        self._kl: list[float] = []
+        self._histogram = np.zeros(len(TAIL_EDGES) - 1, dtype=np.int64)
 
-def retained(tail_logmass: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: float) -> Retained:
-    """How much is kept, given the tail's log-masses `[positions]`."""
-    # Clipped at the resolution of the stored float32, so that the logarithm below stays finite.
-    tail = np.minimum(np.exp(tail_logmass.astype(np.float64)), 1 - 2.0**-24)
-    histogram, _ = np.histogram(tail, bins=TAIL_EDGES)
-    return Retained(
-        temperature=temperature,
-        mass=float(1 - tail.mean()),
-        truncation_kl=float(-np.log1p(-tail).mean()),
-        tail_histogram=tuple(int(count) for count in histogram),
-    )
+    def add(self, tail_logmass: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        """Adds log-masses `[positions]`."""
+        # Clipped at the resolution of the stored float32, so that the logarithm below stays finite.
+        tail = np.minimum(np.exp(tail_logmass.astype(np.float64)), 1 - 2.0**-24)
+        self._positions += len(tail)
+        self._mass.append(float(tail.sum()))
+        self._kl.append(float(-np.log1p(-tail).sum()))
+        self._histogram += np.histogram(tail, bins=TAIL_EDGES)[0]
+
+    def retained(self, temperature: float) -> Retained:
+        """How much is kept."""
+        return Retained(
+            temperature=temperature,
+            mass=1 - math.fsum(self._mass) / self._positions,
+            truncation_kl=math.fsum(self._kl) / self._positions,
+            tail_histogram=tuple(int(count) for count in self._histogram),
+        )

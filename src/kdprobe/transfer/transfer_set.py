@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kdprobe.errors import KdprobeError
 from kdprobe.files import UnreadableError, json_of, refuse_special
-from kdprobe.models.reference import digest_files
 from kdprobe.teachers.teacher import Response
-from kdprobe.transfer.codec import from_table, to_table
-from kdprobe.transfer.columns import is_distribution, refuse_malformed
+from kdprobe.transfer.codec import from_table
+from kdprobe.transfer.columns import refuse_malformed
+from kdprobe.transfer.responses import Responses
+from kdprobe.transfer.rows_file import RowsFile, footer_digest, reading
+from kdprobe.transfer.rows_writer import write_rows
 
-FORMAT = 3
+FORMAT = 4
 ROWS = "responses.parquet"
 MANIFEST = "transfer.json"
 _FIELDS = {"format": int, "vocabulary": int, "tokenizer": str, "checksum": str}
@@ -32,17 +32,23 @@ class TransferSet:
     """The teacher's answers under one strategy.
 
     Attributes:
-        responses: In the order of the problems; several answers to one problem are adjacent.
+        responses: In the order of the problems; several answers to one problem are adjacent. Those of a set on disk are
+            read when they are used; `responses.texts` are the same without distributions, which are slow to read.
         manifest: Teacher, strategy, digests of tokenizer and chat template, sampling, counts, checksum.
     """
 
-    responses: tuple[Response, ...]
+    responses: Responses
     manifest: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Lets responses be given as a tuple or list."""
+        object.__setattr__(self, "responses", Responses.of(self.responses))
 
     def only(self, kept: Collection[tuple[str, int]]) -> TransferSet:
         """The subset of answers whose problem and sample are in `kept`."""
-        responses = tuple(response for response in self.responses if (response.id, response.sample) in kept)
-        return replace(self, responses=responses)
+        texts = enumerate(self.responses.texts)
+        positions = [position for position, response in texts if (response.id, response.sample) in kept]
+        return replace(self, responses=self.responses.chosen(positions))
 
     @property
     def vocabulary(self) -> int:
@@ -53,29 +59,35 @@ class TransferSet:
 def write(transfer: TransferSet, folder: Path) -> None:
     """Writes the rows, then the manifest with their checksum and size."""
     rows = folder / ROWS
-    write_rows(transfer.responses, transfer.vocabulary, rows)
-    tokens = sum(len(response.token_ids) for response in transfer.responses)
+    count, tokens = write_rows(transfer.responses, transfer.vocabulary, rows)
     manifest = {
         **transfer.manifest,
         "format": FORMAT,
-        "responses": len(transfer.responses),
+        "responses": count,
         "tokens": tokens,
         "bytes_per_token": rows.stat().st_size / max(tokens, 1),
-        "checksum": digest_files([rows]),
+        "checksum": footer_digest(rows),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
 
 
 def read(folder: Path) -> TransferSet:
-    """Reads a transfer set.
+    """Opens a transfer set; its responses are read, and checked, when they are used.
 
     Raises:
         KdprobeError: There is none, its format differs, or it is damaged: the manifest or the rows are corrupt, or
-            they do not belong together.
+            they do not belong together. Of a response that is damaged, also raised when it is used.
     """
-    with _damage(folder):
-        manifest = _whole(folder)
-        return TransferSet(read_rows(folder / ROWS)[0], manifest)
+    with reading(folder):
+        manifest = _manifest(folder / MANIFEST)
+        if manifest["format"] != FORMAT:
+            raise KdprobeError(
+                f"The transfer set {folder} has format {manifest['format']}, but this version reads format {FORMAT}.",
+                "Capture it again.",
+            )
+        if footer_digest(folder / ROWS) != manifest["checksum"]:
+            raise UnreadableError(f"{ROWS} does not match {MANIFEST}")
+        return TransferSet(Responses(RowsFile(folder / ROWS)), manifest)
 
 
 def read_answers(folder: Path) -> pa.Table:
@@ -86,8 +98,8 @@ def read_answers(folder: Path) -> pa.Table:
     Raises:
         KdprobeError: There are no rows, or they are not a table.
     """
-    with _damage(folder):
-        return _read_table(folder / ROWS, distributions=False)[0]
+    with reading(folder):
+        return RowsFile(folder / ROWS).texts()
 
 
 def first_answers(answers: pa.Table, most: int) -> tuple[Response, ...]:
@@ -104,34 +116,6 @@ def first_answers(answers: pa.Table, most: int) -> tuple[Response, ...]:
     return from_table(answers.filter(pc.equal(answers["sample"], 0)).slice(0, most))
 
 
-@contextmanager
-def _damage(folder: Path) -> Iterator[None]:
-    """Says of a transfer set that cannot be read what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise KdprobeError(
-            f"{folder} is not a transfer set: {error.strerror or 'it cannot be read'}.", "Run the experiment again."
-        ) from error
-    except UnreadableError as error:
-        raise KdprobeError(
-            f"The transfer set {folder} is damaged: {error}.", "Run the experiment again, or capture the set again."
-        ) from error
-
-
-def _whole(folder: Path) -> dict[str, Any]:
-    """The manifest of a transfer set whose rows are what was written."""
-    manifest = _manifest(folder / MANIFEST)
-    if manifest["format"] != FORMAT:
-        raise KdprobeError(
-            f"The transfer set {folder} has format {manifest['format']}, but this version reads format {FORMAT}.",
-            "Capture it again.",
-        )
-    if digest_files([folder / ROWS]) != manifest["checksum"]:
-        raise UnreadableError(f"{ROWS} does not match {MANIFEST}")
-    return manifest
-
-
 def _manifest(file: Path) -> dict[str, Any]:
     refuse_special(file)
     try:
@@ -143,46 +127,3 @@ def _manifest(file: Path) -> dict[str, Any]:
     if wrong := [name for name, kind in _FIELDS.items() if type(data.get(name)) is not kind]:
         raise UnreadableError(f"{wrong[0]} in {file.name} is missing or has the wrong type")
     return data
-
-
-def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes: dict[str, str] | None = None) -> None:
-    """Writes responses, with notes in the file's metadata."""
-    table = to_table(responses, vocabulary).replace_schema_metadata(notes)
-    # The high bytes of the numbers resemble each other more than the low ones, so splitting them compresses better.
-    numeric_columns = [f"{field.name}.list.element" for field in table.schema if pa.types.is_large_list(field.type)]
-    pq.write_table(
-        table,
-        file,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-        column_encoding=dict.fromkeys(numeric_columns, "BYTE_STREAM_SPLIT"),
-    )
-
-
-def read_rows(file: Path) -> tuple[tuple[Response, ...], dict[str, str]]:
-    """Responses and notes of a file written by `write_rows`.
-
-    Raises:
-        UnreadableError: The file is damaged or was not written by it.
-        OSError: It cannot be opened.
-    """
-    table, notes = _read_table(file)
-    try:
-        return from_table(table), notes
-    except UnreadableError as error:
-        raise UnreadableError(f"{file.name} {error}") from error
-
-
-def _read_table(file: Path, *, distributions: bool = True) -> tuple[pa.Table, dict[str, str]]:
-    """The table and its notes, with or without the columns of the teacher's distributions."""
-    refuse_special(file)
-    try:
-        with file.open("rb") as stream:
-            parquet = pq.ParquetFile(stream)
-            names = [name for name in parquet.schema_arrow.names if distributions or not is_distribution(name)]
-            table = parquet.read(columns=names)
-        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    except (pa.ArrowException, ValueError, MemoryError) as error:
-        raise UnreadableError(f"{file.name} is not a Parquet table") from error
-    return table, notes

@@ -8,17 +8,20 @@ without labels, which does not contribute to any sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from kdprobe.distill.examples import Example
+from kdprobe.distill.lazy_examples import Examples
 
 
-def filler(token: int) -> Example:
-    """The example without labels."""
-    return Example(problem="", input_ids=[token, token], positions=[], labels=[])
+def with_filler(examples: Sequence[Example], token: int) -> Examples:
+    """The examples, followed by one without labels."""
+    filler = Example(problem="", input_ids=[token, token], positions=[], labels=[])
+    count = len(examples)
+    return Examples(lambda index: examples[index] if index < count else filler, range(count + 1))
 
 
 class EvenOrder(Sampler[int]):

@@ -17,11 +17,12 @@ from kdprobe.distill.adapter import adapter_norm, base_norm, lora_config
 from kdprobe.distill.alignment import alignment
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import Example, collate, refuse_unfit
+from kdprobe.distill.lazy_examples import Examples
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.training.checkpoints import Checkpoints, clear_later, last_checkpoint
 from kdprobe.distill.training.history import History, StepEnd
-from kdprobe.distill.training.order import filler
+from kdprobe.distill.training.order import with_filler
 from kdprobe.distill.training.row_trainer import RowTrainer
 from kdprobe.distill.training.schedule import Length
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
@@ -63,7 +64,10 @@ def train(
         model = get_peft_model(student.model, lora_config(options.lora, student.model))
     model.train()
     pad = student.tokenizer.pad_token_id
-    trained, held_out = hold_out(examples, options.validation, context.seed)
+    trained, held_out = (
+        Examples(examples.__getitem__, indices)
+        for indices in hold_out(len(examples), options.validation, context.seed)
+    )
     length = Length.of(len(trained), options)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
@@ -78,7 +82,7 @@ def train(
         trainer = RowTrainer(
             model=model,
             args=_arguments(options, length, context, scratch, student),
-            train_dataset=[*trained, filler(pad)] if processes.count() > 1 else trained,
+            train_dataset=with_filler(trained, pad) if processes.count() > 1 else trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[StepEnd(bar, history), *([validation] if held_out else []), Checkpoints(history.rows)],
             objective=objective,

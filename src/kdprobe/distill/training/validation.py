@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,28 +25,23 @@ LOSS = "validation_loss"
 """The history's column; only steps after which it was measured have it."""
 _BEST = "kdprobe_best.safetensors"
 
-Item = TypeVar("Item")
 
-
-def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Splits examples into training and validation examples, each in the given order, depending on the seed.
+def hold_out(examples: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Splits this many examples into training and validation examples, by index in ascending order.
 
     Raises:
         KdprobeError: There are too few examples to hold any out.
     """
     if not share:
-        return list(examples), []
-    count = max(1, round(share * len(examples)))
-    if count >= len(examples):
+        return [*range(examples)], []
+    count = max(1, round(share * examples))
+    if count >= examples:
         raise KdprobeError(
-            f"Holding out {share:.0%} of {counted(len(examples), 'example')} leaves none to train on.",
+            f"Holding out {share:.0%} of {counted(examples, 'example')} leaves none to train on.",
             "Increase problems.transfer, or lower the validation share.",
         )
-    chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret
-    return (
-        [example for index, example in enumerate(examples) if index not in chosen],
-        [example for index, example in enumerate(examples) if index in chosen],
-    )
+    chosen = set(Random(seed).sample(range(examples), count))  # noqa: S311 - nothing secret
+    return [index for index in range(examples) if index not in chosen], sorted(chosen)
 
 
 def best_step(rows: Sequence[dict[str, float]]) -> int | None:

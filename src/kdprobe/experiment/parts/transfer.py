@@ -43,13 +43,14 @@ def transfer_in_parts(
     def join(folder: Path, inputs: list[Path], _scratch: Path) -> None:
         from kdprobe.transfer.capture import alike
         from kdprobe.transfer.fidelity import fidelity
+        from kdprobe.transfer.responses import Joined, Responses
         from kdprobe.transfer.transfer_set import TransferSet, read, write
 
         sets = [read(path) for path in inputs]
-        responses = alike([response for each in sets for response in each.responses])
+        responses = alike(Responses(Joined([each.responses for each in sets])))
         seconds = sum(each.manifest["seconds"] for each in sets)
         manifest = sets[0].manifest | {"sampling": whole.settings["sampling"], "seconds": seconds}
-        write(TransferSet(tuple(responses), manifest), folder)
+        write(TransferSet(responses, manifest), folder)
         write_prompt_ids(folder, {id_: ids for path in inputs for id_, ids in read_prompt_ids(path).items()})
         found = [read_json(path / FIDELITY) for path in inputs]
         served = {name: sum(each.get(name, 0) for each in found) for name in SERVED if name in found[0]}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.distill.options import TrainingOptions
+from kdprobe.distill.sufficiency import refuse_cut_rows
 from kdprobe.distill.targets import targets_text, with_target_names
 from kdprobe.distill.training.schedule import Length
 from kdprobe.errors import NonFiniteError
@@ -151,6 +152,8 @@ def _training(
         context.student_blueprint.kind,
     )
     built = context.host.build("distillers", kind, validated)
+    if transfer:
+        refuse_cut_rows(kind, built, context.experiment.transfer.tail)
     teacher = context.teacher if "teacher" in built.needs else None
     dtype = context.experiment.distill.dtype
     settings = {
@@ -179,6 +182,7 @@ def _training(
         refuse_other_prompts(settings["prompts"], context.student_reader, [*read_by_student.values()])
         taught = read(inputs[0]) if transfer else None
         if taught:
+            refuse_cut_rows(kind, built, taught.manifest["sampling"].get("tail"))
             taught = fitted(taught, context.tokenizer_match, tokenizer, rows=bool(built.temperatures()))
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
@@ -242,9 +246,9 @@ def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[se
 
     From the latter a student does not learn to stop.
     """
-    responses = taught.responses if taught else []
-    finished = [response.token_ids for response in responses if response.finished and len(response.token_ids)]
+    responses = taught.responses.texts if taught else []
+    finished = (response.token_ids for response in responses if response.finished and len(response.token_ids))
     last = Counter(int(ids[-1]) for ids in finished)
     ends = {token for token in last if is_end(tokenizer, token)}
-    without_end = len(finished) - sum(last[token] for token in ends)
+    without_end = last.total() - sum(last[token] for token in ends)
     return ends | ({assistant_turn(tokenizer).end} if gold else set()), without_end

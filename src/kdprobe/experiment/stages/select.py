@@ -29,7 +29,7 @@ def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage
         from kdprobe.transfer.selection import matched, refuse_nothing, right_answers
         from kdprobe.transfer.transfer_set import read
 
-        right = {input_.name: right_answers(read(input_).responses, problems) for input_ in inputs}
+        right = {input_.name: right_answers(read(input_).responses.texts, problems) for input_ in inputs}
         selection = matched(right)
         refuse_nothing(selection)
         write_json(folder / SELECTION, selection)

@@ -24,7 +24,7 @@ from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 6
+FORMAT = 7
 FIDELITY = "fidelity.json"
 SERVED = ("returned_prompts", "prompts_unlike_template")
 """What is counted of prompts that a server rendered."""
@@ -68,9 +68,12 @@ def transfer_stage(
     }
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
+        import numpy as np
+
         from kdprobe.models.conversation import prompt_ids, tokenizer_digest
         from kdprobe.transfer.capture import Setting, capture, score
         from kdprobe.transfer.fidelity import fidelity
+        from kdprobe.transfer.responses import Responses
         from kdprobe.transfer.texts import file_texts, gold_texts
         from kdprobe.transfer.transfer_set import read, write
 
@@ -91,18 +94,21 @@ def transfer_stage(
         else:
             if inputs:
                 asked = {problem.id for problem in problems}
-                answers = [response for response in read(inputs[0]).responses if response.id in asked]
+                written = read(inputs[0]).responses.texts
+                answers = written.chosen(place for place, response in enumerate(written) if response.id in asked)
             elif config.texts == GOLD:
-                answers = gold_texts(problems, tokenizer)
+                answers = Responses.of(gold_texts(problems, tokenizer))
             else:
-                answers = file_texts(Path(config.texts), problems, tokenizer)
-            prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
+                answers = Responses.of(file_texts(Path(config.texts), problems, tokenizer))
+            prompts = {
+                id_: np.array(prompt_ids(tokenizer, pair.teacher), dtype=np.int32) for id_, pair in conversations.items()
+            }
             setting = Setting(sampling, manifest, f"Teacher reads: {name}", scratch)
             transfer_set = score(teacher, answers, prompts, setting)
         primed = {id_: pair.teacher for id_, pair in conversations.items()}
         returned = {
-            response.id: response.prompt_ids.tolist()
-            for response in transfer_set.responses
+            response.id: response.prompt_ids
+            for response in transfer_set.responses.texts
             if response.prompt_ids is not None
         }
         served = {}
@@ -114,7 +120,7 @@ def transfer_stage(
             unlike = count_unlike_template(record, returned, primed)
             served = dict(zip(SERVED, (len(returned), unlike), strict=True))
         # The prompt ids are in a separate file.
-        responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
+        responses = transfer_set.responses.changed(lambda response: replace(response, prompt_ids=None))
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)
 

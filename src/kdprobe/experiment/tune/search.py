@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.console import note
+from kdprobe.distill.sufficiency import refuse_cut_rows
 from kdprobe.errors import first_line
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.executors.reproducible import reproducible
@@ -81,6 +82,9 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     """
     config, distill, source = experiment.tune, experiment.distill, experiment.problems
     space = space_of(distill.name, distill.options, config.space, host)
+    for divergence in space.varied.get("divergence", ()):
+        varied = host.create("distillers", distill.name, space.chosen({"divergence": divergence}))
+        refuse_cut_rows(distill.name, varied, experiment.transfer.tail)
     plan = make_plan(experiment, host)
     problems = host.create("problem-sources", source.source, source.options)
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))

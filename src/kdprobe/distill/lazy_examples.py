@@ -1,0 +1,106 @@
+"""Examples from transfer sets and from gold solutions, made when they are used: a large set does not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from kdprobe.distill.examples import Example
+from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import prompt_ids, tokenizer_digest
+from kdprobe.models.turn import response_ids
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.teachers.teacher import SparseRows
+
+if TYPE_CHECKING:
+    from kdprobe.transfer.transfer_set import TransferSet
+
+
+class Examples(Sequence[Example]):
+    """A sequence of examples, each made anew whenever it is used.
+
+    Args:
+        make: Makes the example with an index.
+        indices: The indices, in order.
+    """
+
+    def __init__(self, make: Callable[[int], Example], indices: Sequence[int]) -> None:
+        self._make, self._indices = make, indices
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Examples: ...
+    def __getitem__(self, index: int | slice) -> Example | Examples:
+        """An example, or several."""
+        if isinstance(index, slice):
+            return Examples(self._make, self._indices[index])
+        return self._make(self._indices[index])
+
+
+def from_transfer(
+    transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any, *, rows: bool
+) -> Examples:
+    """Examples from the teacher's answers; answers without tokens are skipped.
+
+    Args:
+        transfer: The teacher's answers.
+        conversations: Problem id mapped to the two conversations.
+        tokenizer: The student's tokenizer.
+        rows: Whether the examples have the teacher's distributions, if it has any.
+
+    Raises:
+        KdprobeError: Student and teacher have different tokenizers, so token ids would mean different things; or there
+            is nothing to learn from.
+    """
+    teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
+    if teacher_digest != student_digest:
+        raise KdprobeError(
+            f"The student's tokenizer ({student_digest}) differs from that of the transfer set ({teacher_digest}).",
+            "Use a teacher and a student that share a tokenizer, or a distiller that learns from text.",
+        )
+    responses, texts = transfer.responses, transfer.responses.texts
+    taught = [place for place, text in enumerate(texts) if len(text.token_ids)]
+    if not taught:
+        raise KdprobeError(
+            "None of the selected teacher answers contains any tokens to train on.",
+            "Use another strategy or teacher, or select other answers with transfer.filter.",
+        )
+    # Compact, because a list of Python's numbers takes nine times as much.
+    prompts = {
+        problem: np.array(prompt_ids(tokenizer, conversations[problem].student), dtype=np.int32)
+        for problem in dict.fromkeys(texts[place].id for place in taught)
+    }
+
+    def read_rows(place: int) -> SparseRows:
+        found = responses[place].rows
+        assert found is not None  # noqa: S101 - for the type checker
+        return found
+
+    def make(place: int) -> Example:
+        text = texts[place]
+        lesson = partial(read_rows, place) if rows and responses.has_distributions(place) else None
+        return Example.of_response(text.id, prompts[text.id].tolist(), text.token_ids.tolist(), lesson)
+
+    return Examples(make, taught)
+
+
+def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
+    """Examples from the worked gold solutions, without calculator annotations."""
+    return [
+        Example.of_response(
+            problem.id,
+            prompt_ids(tokenizer, conversations[problem.id].student),
+            response_ids(tokenizer, problem.plain_solution),
+            None,
+        )
+        for problem in problems
+    ]
