@@ -14,7 +14,8 @@ from kdprobe.models.load import load_tokenizer
 from kdprobe.models.reference import resolve
 from kdprobe.teachers import Request, Sampling
 from kdprobe.teachers.teacher import checked
-from kdprobe.transfer.codec import from_table, to_table
+from kdprobe.transfer.codec import Layout, from_table, to_table
+from kdprobe.transfer.dictionary import Dictionary
 
 PLUGIN = Path(__file__).parents[1] / "plugins" / "kdprobe-openai"
 SAMPLING = Sampling(max_new_tokens=64, top_logprobs=6)
@@ -55,7 +56,7 @@ def read_by_teacher(file):
     requests = [Request("p", [{"role": "user", "content": "What is 3 + 4?"}])]
     with patch.object(Server, "_reply", reply), patch("httpx.AsyncClient", lambda **_: nullcontext()):
         responses = list(checked(requests, teacher.respond(requests, SAMPLING)))
-    from_table(to_table(responses, 400))
+    from_table(to_table(responses, Layout.of(responses, 400)), Dictionary.empty(400))
 
 
 def completions(_folder):

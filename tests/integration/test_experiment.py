@@ -169,8 +169,8 @@ def test_a_report_reads_and_checks_each_transfer_set_once(finished, monkeypatch)
         return counting
 
     monkeypatch.setattr(manifest, "sha256", counted(manifest.sha256, hashed))
-    monkeypatch.setattr(transfer_set, "digest_files", counted(lambda files: pytest.fail(f"{files} hashed again"), read))
-    monkeypatch.setattr(transfer_set, "_read_table", counted(transfer_set._read_table, read))
+    monkeypatch.setattr(transfer_set, "footer_digest", lambda file: pytest.fail(f"{file} hashed again"))
+    monkeypatch.setattr(transfer_set, "read_texts", counted(transfer_set.read_texts, read))
     results = load_results(Store(finished[1].root), finished[2].run)
     assert not read
     render(results, comparison_of(results, {"robust": Robust()}), arms_of(results))

@@ -1,6 +1,7 @@
 """Valid files of every external format, randomly mutated: each is read, or rejected with a one-sentence error."""
 
 import gzip
+import hashlib
 import io
 import json
 import random
@@ -20,14 +21,17 @@ from kdprobe.comparison.scoring import scores
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import EMBEDDED
 from kdprobe.experiment.load_config import load_experiment
+from kdprobe.files import UnreadableError
 from kdprobe.host.registry import Host
 from kdprobe.models.adapters import resolve_adapter
 from kdprobe.models.merging.files import adapter_config, adapter_tensors, read_ends
-from kdprobe.models.reference import digest_files, resolve
+from kdprobe.models.reference import resolve
 from kdprobe.probing.patterns.files import read_patterns
 from kdprobe.problems.sources.jsonl import read
 from kdprobe.testing.models import write_random_adapter
-from kdprobe.transfer.transfer_set import MANIFEST, read_rows, write
+from kdprobe.transfer.rows_file import RowsFile, footer_digest
+from kdprobe.transfer.rows_writer import DICTIONARY, GROUPS
+from kdprobe.transfer.transfer_set import MANIFEST, write
 from kdprobe.transfer.transfer_set import ROWS as RESPONSES
 from kdprobe.transfer.transfer_set import read as read_transfer_set
 from mutation import ALL, TOGETHER, mutated, mutated_json, mutated_table
@@ -73,10 +77,18 @@ def csv_of(rows):
 
 
 def other_rows(content, chance):
-    """A transfer set's rows, as bytes or as a table, with changes."""
+    """A transfer set's rows, as bytes or as a table with valid checksums, with changes."""
     if chance.random() < 0.5:
         return mutated(content, chance)
-    return parquet(mutated_table(pq.read_table(io.BytesIO(content)), chance))
+    known = pq.ParquetFile(io.BytesIO(content)).metadata.metadata
+    table, stream = mutated_table(pq.read_table(io.BytesIO(content)), chance), io.BytesIO()
+    with pq.ParquetWriter(stream, table.schema) as writer:
+        writer.write_table(table)
+        groups = {"vocabulary": json.loads(known[GROUPS])["vocabulary"]}
+        groups["ends"] = [[stream.tell(), hashlib.sha256(stream.getvalue()).hexdigest()]]
+        dictionary = mutated(known[DICTIONARY], chance) if chance.random() < 0.2 else known[DICTIONARY]
+        writer.add_key_value_metadata({GROUPS: json.dumps(groups), DICTIONARY: dictionary})
+    return stream.getvalue()
 
 
 def log(name):
@@ -129,9 +141,14 @@ def adapter(file):
 def transfer_rows(file):
     """Read with a matching manifest, so that more than their checksum is checked."""
     written = (file.parent / MANIFEST).read_bytes()
-    put(file.parent / MANIFEST, json.dumps({**json.loads(written), "checksum": digest_files([file])}).encode())
     try:
-        read_transfer_set(file.parent)
+        checksum = footer_digest(file)
+    except (UnreadableError, OSError):
+        checksum = ""
+    put(file.parent / MANIFEST, json.dumps({**json.loads(written), "checksum": checksum}).encode())
+    try:
+        for response in read_transfer_set(file.parent).responses:
+            assert response.rows is None or len(response.rows.ids) == len(response.token_ids)
     finally:
         put(file.parent / MANIFEST, written)
 
@@ -218,7 +235,7 @@ def test_nothing_but_a_sentence_comes_of_a_changed_file(name, sound):
 
 def test_the_files_are_read_as_they_are(sound):
     assert tomllib.loads(EMBEDDED.read_text())
-    assert read_rows(sound / "transfer" / RESPONSES)[0][0].rows is not None
+    assert RowsFile(sound / "transfer" / RESPONSES).response(0, distributions=True).rows is not None
     for name, (make, _, reader) in FORMATS.items():
         before = (sound / name).read_bytes() if (sound / name).exists() else None
         put(sound / name, make(sound))

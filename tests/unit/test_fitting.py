@@ -65,7 +65,7 @@ def responses(logits):
 
 def test_where_nothing_is_foreign_all_stays(responses, tokenizer):
     found = fitted(taught(*responses), SAME, tokenizer, rows=True)
-    assert found.responses == tuple(responses)
+    assert [*found.responses] == responses
     assert found.manifest["tokenizer"] != "another"
     assert "retokenised" not in found.manifest
 

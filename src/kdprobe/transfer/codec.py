@@ -90,6 +90,13 @@ def _distributions(responses: Sequence[Response], layout: Layout) -> dict[str, p
     rows = [response.rows if response.rows is not None and len(response.token_ids) else nothing for response in responses]
     kept = [row.ids != NO_TOKEN for row in rows]
     counts = [mask.sum(axis=1) for mask in kept]
+    for response, row, count in zip(responses, rows, counts, strict=True):
+        fault = "do not match its tokens" if len(count) != len(response.token_ids) else None
+        fault = "have ids beyond its vocabulary" if row.ids.max(initial=0) >= dictionary.vocabulary else fault
+        if fault:
+            raise KdprobeError(
+                f"The teacher's distributions for {response.id!r} {fault}.", "This is a bug in the teacher's plugin."
+            )
     ranks = [
         dictionary.encode(np.repeat(tokens_before(response.token_ids), count), row.ids[mask].astype(np.int64))
         for response, row, mask, count in zip(responses, rows, kept, counts, strict=True)
@@ -126,7 +133,7 @@ def response_in(table: pa.Table, index: int, dictionary: Dictionary | None) -> R
     row = table.slice(index, 1)
 
     def value(name: str) -> Any:
-        return row[name][0].as_py()
+        return row[name][0].as_py() if name in row.column_names else None
 
     token_ids = _values(row, "token_ids").astype(np.int64)
     temperatures = tails_of(table)

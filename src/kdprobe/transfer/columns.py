@@ -19,11 +19,13 @@ _PLAIN = {"id": pa.string(), "sample": pa.int32(), "text": pa.string(), "finishe
 _IDS, _STEPS, _FLOATS = (pa.uint16(), pa.uint32()), (pa.uint16(),), (pa.float32(),)
 _ROWS = {"top_counts": (pa.uint32(),), "top_ranks": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
 """List columns of the teacher's distributions, except the tail, and their allowed types."""
+_PLAIN_IDS = "top_ids"
+"""What earlier formats have in place of counts and ranks."""
 
 
 def is_distribution(name: str) -> bool:
     """Whether a column belongs to the teacher's distributions, without which a table still holds its answers."""
-    return name in _ROWS or name.startswith(TAIL)
+    return name in _ROWS or name.startswith(TAIL) or name == _PLAIN_IDS
 
 
 def refuse_malformed(table: pa.Table) -> None:
@@ -68,13 +70,17 @@ def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
     for name, kinds in lists.items():
         if not _holds(table, name, kinds) or table[name].null_count:
             raise UnreadableError(f"has no column {name}")
-    nullable = {"finish_reason": pa.string(), **{f"thinking_{name}": kind for name, kind in THINKING.items()}}
-    wrong = [name for name, kind in nullable.items() if _type(table, name) != kind]
-    if wrong or not _holds(table, "prompt_ids", (pa.int32(),)):
+    # Earlier formats, whose answers are still shown, leave out those of the following columns that hold nothing.
+    names = set(table.column_names)
+    thinking = {f"thinking_{name}": kind for name, kind in THINKING.items()}
+    nullable = {"finish_reason": pa.string(), **(thinking if names & thinking.keys() else {})}
+    wrong = [name for name, kind in nullable.items() if name in {*names, *thinking} and _type(table, name) != kind]
+    if wrong or ("prompt_ids" in names and not _holds(table, "prompt_ids", (pa.int32(),))):
         raise UnreadableError(f"has no column {(wrong or ['prompt_ids'])[0]}")
-    absent = table["thinking_text"].is_null()
-    if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
-        raise UnreadableError("has incomplete thinking columns")
+    if names & thinking.keys():
+        absent = table["thinking_text"].is_null()
+        if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
+            raise UnreadableError("has incomplete thinking columns")
 
 
 def _type(table: pa.Table, name: str) -> pa.DataType | None:

@@ -77,8 +77,24 @@ def _valid(file: Path) -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise UnreadableError(f"{file.name} {error}") from error
-    except (pa.ArrowException, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        # The library's own errors have no number, unlike the system's.
+        if getattr(error, "errno", None) is not None:
+            raise
         raise UnreadableError(f"{file.name} is not a Parquet table") from error
+
+
+def read_texts(file: Path) -> pa.Table:
+    """All responses of a file, of this or an earlier format, as a table without distributions; nothing is checked.
+
+    Raises:
+        UnreadableError: It is not a Parquet file.
+        OSError: It cannot be opened.
+    """
+    refuse_special(file)
+    with _valid(file), file.open("rb") as stream:
+        parquet = pq.ParquetFile(stream)
+        return parquet.read(columns=[name for name in parquet.schema_arrow.names if not is_distribution(name)])
 
 
 class RowsFile:
@@ -134,13 +150,6 @@ class RowsFile:
         """As in `Source`."""
         return bool(self.temperatures)
 
-    def texts(self) -> pa.Table:
-        """All responses as a table without distributions; nothing is checked."""
-        with _valid(self.file), self.file.open("rb") as stream:
-            return pq.ParquetFile(stream, metadata=self._metadata).read(columns=self._names(distributions=False))
-
-    def _names(self, *, distributions: bool) -> list[str]:
-        return [name for name in self._columns if distributions or not is_distribution(name)]
 
     def _table(self, group: int, *, distributions: bool) -> pa.Table:
         """A group of rows; the last few stay in memory."""
@@ -149,7 +158,8 @@ class RowsFile:
             with self.file.open("rb") as stream:
                 self._check(group, stream)
                 parquet = pq.ParquetFile(stream, metadata=self._metadata)
-                table = parquet.read_row_group(group, columns=self._names(distributions=distributions), use_threads=False)
+                names = [name for name in self._columns if distributions or not is_distribution(name)]
+                table = parquet.read_row_group(group, columns=names, use_threads=False)
             refuse_malformed(table)
             self._tables[key] = table
             if len(self._tables) > _GROUPS_KEPT:

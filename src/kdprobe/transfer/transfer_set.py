@@ -17,7 +17,7 @@ from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.codec import from_table
 from kdprobe.transfer.columns import refuse_malformed
 from kdprobe.transfer.responses import Responses
-from kdprobe.transfer.rows_file import RowsFile, footer_digest, reading
+from kdprobe.transfer.rows_file import RowsFile, footer_digest, read_texts, reading
 from kdprobe.transfer.rows_writer import write_rows
 
 FORMAT = 4
@@ -99,7 +99,7 @@ def read_answers(folder: Path) -> pa.Table:
         KdprobeError: There are no rows, or they are not a table.
     """
     with reading(folder):
-        return RowsFile(folder / ROWS).texts()
+        return read_texts(folder / ROWS)
 
 
 def first_answers(answers: pa.Table, most: int) -> tuple[Response, ...]:
