@@ -84,9 +84,10 @@ def other_rows(content, chance):
     table, stream = mutated_table(pq.read_table(io.BytesIO(content)), chance), io.BytesIO()
     with pq.ParquetWriter(stream, table.schema) as writer:
         writer.write_table(table)
-        groups = {"vocabulary": json.loads(known[GROUPS])["vocabulary"]}
+        groups = {"vocabulary": json.loads(known[GROUPS.encode()])["vocabulary"]}
         groups["ends"] = [[stream.tell(), hashlib.sha256(stream.getvalue()).hexdigest()]]
-        dictionary = mutated(known[DICTIONARY], chance) if chance.random() < 0.2 else known[DICTIONARY]
+        dictionary = known[DICTIONARY.encode()]
+        dictionary = mutated(dictionary, chance) if chance.random() < 0.2 else dictionary
         writer.add_key_value_metadata({GROUPS: json.dumps(groups), DICTIONARY: dictionary})
     return stream.getvalue()
 

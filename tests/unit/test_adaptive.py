@@ -65,7 +65,9 @@ def stored(rows):
 def trained(teacher, student, objective):
     """Loss and gradient with respect to the student's logits, as training computes them."""
     hidden = student.clone().requires_grad_()
-    loss = sparse_kd_loss(hidden, torch.eye(V, dtype=student.dtype), torch.zeros(ROWS, dtype=torch.long), teacher, objective)
+    loss = sparse_kd_loss(
+        hidden, torch.eye(V, dtype=student.dtype), torch.zeros(ROWS, dtype=torch.long), teacher, objective
+    )
     loss["loss"].sum().backward()
     return loss["loss"].detach(), hidden.grad
 
@@ -73,7 +75,9 @@ def trained(teacher, student, objective):
 def dense(teacher, student, objective):
     """Loss and gradient on the whole distribution, by the definition in the module of the divergences."""
     hidden = student.clone().requires_grad_()
-    loss = between((teacher / objective.temperature).softmax(-1), (hidden / objective.temperature).softmax(-1), objective)
+    loss = between(
+        (teacher / objective.temperature).softmax(-1), (hidden / objective.temperature).softmax(-1), objective
+    )
     (objective.temperature**2 * loss).sum().backward()
     return objective.temperature**2 * loss.detach(), hidden.grad
 
@@ -82,7 +86,7 @@ def between(p, q, objective):
     def kl(a, b):
         return (a * (a / b).log()).sum(-1)
 
-    name, weight = next(iter(objective.parameters.items()), ("", 0.0))
+    _, weight = next(iter(objective.parameters.items()), ("", 0.0))
     match objective.kind:
         case "forward-kl" | "skew-kl":
             return kl(p, weight * p + (1 - weight) * q)

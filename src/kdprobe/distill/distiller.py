@@ -142,8 +142,8 @@ class AdaptiveDistiller(Distiller, Protocol):
     def takes_cut_rows(self) -> bool:
         """Whether rows cut to a small tail at its temperatures are enough.
 
-        That holds if its only divergence is the forward KL with the tail as one cell: a teacher's tail of mass m changes
-        the gradient with respect to the student's logits by at most 2 m / T in the sum of absolute values. It does not
-        hold for divergences that weigh the student's tail. Rows are then filled up with ids of -1 (`SparseRows`).
+        That holds if its only divergence is the forward KL with the tail as one cell: a teacher's tail of mass m
+        changes the gradient with respect to the student's logits by at most 2 m / T in the sum of absolute values. It
+        does not hold for divergences that weigh the student's tail. Rows are filled up with ids of -1 (`SparseRows`).
         """
         ...

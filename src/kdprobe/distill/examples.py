@@ -120,10 +120,10 @@ def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[s
     rows = [example.lesson.rows() for example in examples if example.lesson is not None]
     if rows:
         width = max(row.ids.shape[1] for row in rows)
-        ids = [_widened(row.ids, width, NO_TOKEN) for row in rows]
-        logprobs = [_widened(row.logprobs, width, -np.inf) for row in rows]
-        batch["teacher_ids"] = torch.from_numpy(np.concatenate(ids)).long()
-        batch["teacher_logprobs"] = torch.from_numpy(np.concatenate(logprobs))
+        top_ids = np.concatenate([_widened(row.ids, width, NO_TOKEN) for row in rows])
+        logprobs = np.concatenate([_widened(row.logprobs, width, -np.inf) for row in rows])
+        batch["teacher_ids"] = torch.from_numpy(top_ids).long()
+        batch["teacher_logprobs"] = torch.from_numpy(logprobs)
         tails = np.concatenate([row.tail_logmass[temperature] for row in rows])
         batch["teacher_tail"] = torch.from_numpy(tails)
     return batch

@@ -1,4 +1,4 @@
-"""Examples from transfer sets and from gold solutions, made when they are used: a large set does not fit into memory."""
+"""Examples from transfer sets and gold solutions, made when they are used: a large set does not fit into memory."""
 
 from __future__ import annotations
 

@@ -12,9 +12,8 @@ teacher's and q the student's mass in a cell, both at temperature T:
 Each is non-negative, zero at q = p, a lower bound on its dense counterpart (merging cells loses information), and
 equal to it as k -> V. Skew divergences: Ko et al., "DistiLLM", 2024, arXiv 2402.03898.
 
-`beta` weighs the teacher. Agarwal et al., "On-policy distillation" (2023, arXiv 2306.13649) define the same divergence:
-their beta is the teacher's weight in the mixture and also the weight of KL(p || m). Libraries that start from
-`(1 - beta) student` mixtures but swap the two KL terms differ at every beta other than 0.5.
+`beta` weighs the teacher, in the mixture and in front of KL(p || m), as in Agarwal et al., "On-policy distillation",
+2023, arXiv 2306.13649. Libraries that swap the two KL terms differ at every beta other than 0.5.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ class SparseLogprobs:
         """
         scaled = logprobs.float() / temperature
         # log Z' such that the top k sum to 1 - tail; log(-expm1(tail)) is the stable form of log1p(-exp(tail)).
-        log_kept = torch.log(-torch.expm1(tail_logmass.float()))
-        shift = torch.logsumexp(scaled, dim=-1) - log_kept
+        shift = torch.logsumexp(scaled, dim=-1) - torch.log(-torch.expm1(tail_logmass.float()))
         return cls(ids, scaled - shift[:, None], tail_logmass.float(), temperature)
 
     @property
@@ -118,9 +116,8 @@ def student_cells(scaled_logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def columns_of(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The column of every id `[rows, k]`, and whether there is none; such a cell repeats the first column of its row."""
-    missing = ids < 0
-    return torch.where(missing, ids[:, :1], ids).long(), missing
+    """The column of every id `[rows, k]`, the first of its row in place of -1; and which ones these are."""
+    return torch.where(ids < 0, ids[:, :1], ids).long(), ids < 0
 
 
 def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float) -> Tensor:

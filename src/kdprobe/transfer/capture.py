@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError
@@ -23,6 +24,7 @@ from kdprobe.transfer.transfer_set import TransferSet
 from kdprobe.words import counted
 
 _SHOWN = 3
+Tokens = Sequence[int] | NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,7 @@ def capture(
     return _transfer_set(teacher, alike(responses), answers.seconds, setting)
 
 
-def score(
-    teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Sequence[int]], setting: Setting
-) -> TransferSet:
+def score(teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Tokens], setting: Setting) -> TransferSet:
     """Has the teacher score existing texts, and keeps its distribution at every token.
 
     Args:
@@ -133,7 +133,7 @@ def score(
 class _Passages(Sequence[Passage]):
     """The passages of texts that have tokens, longest first; each is made when it is used."""
 
-    def __init__(self, texts: Responses, prompts: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, texts: Responses, prompts: Mapping[str, Tokens]) -> None:
         self._texts, self._prompts = texts, prompts
         lengths = [
             (-len(prompts[text.id]) - len(text.token_ids), _name(text.id, text.sample), place)
@@ -161,8 +161,10 @@ def _cut(responses: Iterable[Response], setting: Setting) -> Iterator[Response]:
     """The responses, with as few tokens at every position as the setting asks for."""
     tail = setting.sampling.tail
     for response in responses:
-        fits = tail is None or response.rows is None
-        yield response if fits else replace(response, rows=fewest(response.rows, tail))
+        if tail is None or response.rows is None:
+            yield response
+        else:
+            yield replace(response, rows=fewest(response.rows, tail))
 
 
 def alike(responses: Responses) -> Responses:
@@ -193,9 +195,7 @@ def alike(responses: Responses) -> Responses:
     nothing = np.array([], dtype=np.int64)
     emptied = {(response.id, response.sample) for response in lacking}
     return responses.changed(
-        lambda response: (
-            replace(response, token_ids=nothing) if (response.id, response.sample) in emptied else response
-        )
+        lambda response: replace(response, token_ids=nothing) if (response.id, response.sample) in emptied else response
     )
 
 

@@ -87,7 +87,9 @@ def to_table(responses: Sequence[Response], layout: Layout) -> pa.Table:
 def _distributions(responses: Sequence[Response], layout: Layout) -> dict[str, pa.Array]:
     dictionary = layout.dictionary
     nothing = _nothing(layout.temperatures)
-    rows = [response.rows if response.rows is not None and len(response.token_ids) else nothing for response in responses]
+    rows = [
+        response.rows if response.rows is not None and len(response.token_ids) else nothing for response in responses
+    ]
     kept = [row.ids != NO_TOKEN for row in rows]
     counts = [mask.sum(axis=1) for mask in kept]
     for response, row, count in zip(responses, rows, counts, strict=True):

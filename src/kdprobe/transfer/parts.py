@@ -128,7 +128,8 @@ def _one_by_one(
 ) -> Answers:
     names = {question.id: f"answer-{index:06d}" for index, question in enumerate(questions)}
     files = {file.name.rpartition("-")[0]: file for file in scratch.glob(f"*{_ENDING}")} if scratch else {}
-    saved = {id_: part for id_, name in names.items() if name in files and (part := _whole(files[name], name))}
+    found = {id_: _whole(files[name], name) for id_, name in names.items() if name in files}
+    saved: dict[str, _Part] = {id_: part for id_, part in found.items() if part}
     parts = [*saved.values()]
     unanswered = [question for question in questions if question.id not in saved]
     with progress(label, len(questions), unit="tok") as bar:

@@ -114,7 +114,7 @@ class RowsFile:
         with _valid(file), file.open("rb") as stream:
             self._metadata = pq.ParquetFile(stream).metadata
             schema = self._metadata.schema.to_arrow_schema()
-            self._noted: dict[bytes, bytes] = self._metadata.metadata or {}
+            self._noted = {name.decode(): value.decode() for name, value in (self._metadata.metadata or {}).items()}
             self._columns: list[str] = schema.names
             self.temperatures = tails_of(schema)
             self._vocabulary, self._ends, self._digests = self._checksums()
@@ -126,8 +126,7 @@ class RowsFile:
     @property
     def notes(self) -> dict[str, str]:
         """The notes it was written with."""
-        own = {GROUPS, DICTIONARY, b"ARROW:schema"}
-        return {name.decode(): value.decode() for name, value in self._noted.items() if name not in own}
+        return {name: value for name, value in self._noted.items() if name not in {GROUPS, DICTIONARY}}
 
     def __len__(self) -> int:
         """As in `Source`."""
@@ -149,7 +148,6 @@ class RowsFile:
     def has_distributions(self, index: int) -> bool:  # noqa: ARG002 - all or none
         """As in `Source`."""
         return bool(self.temperatures)
-
 
     def _table(self, group: int, *, distributions: bool) -> pa.Table:
         """A group of rows; the last few stay in memory."""
@@ -177,14 +175,15 @@ class RowsFile:
         self._checked.add(group)
 
     def _checksums(self) -> tuple[int, list[int], list[str]]:
-        known = json_of(self._noted.get(GROUPS, b"null"))
+        known = json_of(self._noted.get(GROUPS, "null"))
         try:
-            vocabulary, ends = known["vocabulary"], [[int(end), str(digest)] for end, digest in known["ends"]]
+            vocabulary = known["vocabulary"]
+            ends, digests = [int(end) for end, _ in known["ends"]], [str(digest) for _, digest in known["ends"]]
         except (TypeError, KeyError) as error:
             raise UnreadableError("has no checksums") from error
         if type(vocabulary) is not int or len(ends) != self._metadata.num_row_groups:
             raise UnreadableError("has no checksums")
-        return vocabulary, [end for end, _ in ends], [digest for _, digest in ends]
+        return vocabulary, ends, digests
 
     @cached_property
     def _dictionary(self) -> Dictionary:

@@ -26,7 +26,7 @@ GROUP_TOKENS = 8_192
 """Response tokens after which a group of rows ends. Reading a response reads its group."""
 _SAMPLE_TOKENS = 65_536
 """Response tokens, from the first on, that the dictionary is made from."""
-GROUPS, DICTIONARY = b"kdprobe.groups", b"kdprobe.dictionary"
+GROUPS, DICTIONARY = "kdprobe.groups", "kdprobe.dictionary"
 """Names in the file's metadata: where groups end, with their checksums, and the dictionary."""
 
 
@@ -74,10 +74,10 @@ def write_rows(
             writer.write_table(to_table(group, layout))
             digests.append([stream.tell(), sink.cut()])
             count, tokens = count + len(group), tokens + sum(len(response.token_ids) for response in group)
-        known = {GROUPS: json.dumps({"vocabulary": vocabulary, "ends": digests})}
+        known = {GROUPS: json.dumps({"vocabulary": vocabulary, "ends": digests}), **(notes or {})}
         if predict:
-            known[DICTIONARY] = base64.b64encode(layout.dictionary.to_bytes())
-        writer.add_key_value_metadata({**known, **(notes or {})})
+            known[DICTIONARY] = base64.b64encode(layout.dictionary.to_bytes()).decode()
+        writer.add_key_value_metadata(known)
         writer.close()
     return count, tokens
 

@@ -65,8 +65,7 @@ def train(
     model.train()
     pad = student.tokenizer.pad_token_id
     trained, held_out = (
-        Examples(examples.__getitem__, indices)
-        for indices in hold_out(len(examples), options.validation, context.seed)
+        Examples(examples.__getitem__, indices) for indices in hold_out(len(examples), options.validation, context.seed)
     )
     length = Length.of(len(trained), options)
     with (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kdprobe.distill.ends import ends_of
 from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.sufficiency import refuse_cut_rows
 from kdprobe.distill.targets import targets_text, with_target_names
@@ -31,14 +31,10 @@ from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import read_json, write_json
 from kdprobe.models import processes
 from kdprobe.models.merging.files import write_ends
-from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.card import write_adapter_card
 from kdprobe.students.student import Student
-
-if TYPE_CHECKING:
-    from kdprobe.transfer.transfer_set import TransferSet
 
 FORMAT = 6
 ADAPTER = "adapter"
@@ -214,7 +210,7 @@ def _training(
             trained = Trained(folder / ADAPTER, adapter_norm=math.nan)
             divergence = {"step": error.step, "reason": error.message, "hint": error.hint}
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: divergence}
-        ends, without_end = _ends(tokenizer, taught, gold="gold" in built.needs)
+        ends, without_end = ends_of(tokenizer, taught, gold="gold" in built.needs)
         if not divergence:
             write_ends(folder / ADAPTER, ends)
             # The other processes have a folder of their own, without the adapter, that is thrown away.
@@ -239,16 +235,3 @@ def _examples(context: StageContext, options: Any, *, samples: bool) -> int:
     if not isinstance(options, TrainingOptions):
         return examples
     return Length.of(examples, options).stop * options.batch_size * options.accumulation * processes.count()
-
-
-def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[set[int], int]:
-    """The tokens a student is trained to end its turn with, and how many finished answers of the teacher lack one.
-
-    From the latter a student does not learn to stop.
-    """
-    responses = taught.responses.texts if taught else []
-    finished = (response.token_ids for response in responses if response.finished and len(response.token_ids))
-    last = Counter(int(ids[-1]) for ids in finished)
-    ends = {token for token in last if is_end(tokenizer, token)}
-    without_end = last.total() - sum(last[token] for token in ends)
-    return ends | ({assistant_turn(tokenizer).end} if gold else set()), without_end

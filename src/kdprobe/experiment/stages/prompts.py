@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import Messages, prompt_form, prompt_ids
 from kdprobe.models.outline.batches import prompt_texts, texts_ids
@@ -13,6 +16,7 @@ from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.problem import Problem
 
 PROMPTS = "prompts.parquet"
+Tokens = Sequence[int] | NDArray[np.integer[Any]]
 
 
 def write_prompts(
@@ -36,12 +40,11 @@ def write_prompts(
     return forms.pop() if len(forms) == 1 else None
 
 
-def write_prompt_ids(folder: Path, prompts: Mapping[str, Sequence[int]]) -> None:
+def write_prompt_ids(folder: Path, prompts: Mapping[str, Tokens]) -> None:
     """Writes prompt token ids by problem id into a stage's folder."""
     import pandas as pd
 
-    rows = [{"id": id_, "token_ids": list(ids)} for id_, ids in prompts.items()]
-    pd.DataFrame(rows).to_parquet(folder / PROMPTS)
+    pd.DataFrame({"id": [*prompts], "token_ids": [*prompts.values()]}).to_parquet(folder / PROMPTS)
 
 
 def read_prompt_ids(folder: Path) -> dict[str, list[int]]:
@@ -54,7 +57,7 @@ def read_prompt_ids(folder: Path) -> dict[str, list[int]]:
 
 
 def count_unlike_template(
-    record: ModelRecord, prompts: Mapping[str, Sequence[int]], conversations: Mapping[str, Messages]
+    record: ModelRecord, prompts: Mapping[str, Tokens], conversations: Mapping[str, Messages]
 ) -> int:
     """Counts a server's prompts that differ from what a model's chat template renders for the same messages.
 

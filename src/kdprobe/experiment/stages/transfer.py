@@ -101,7 +101,7 @@ def transfer_stage(
             else:
                 answers = Responses.of(file_texts(Path(config.texts), problems, tokenizer))
             prompts = {
-                id_: np.array(prompt_ids(tokenizer, pair.teacher), dtype=np.int32) for id_, pair in conversations.items()
+                id_: np.array(prompt_ids(tokenizer, pair.teacher), np.int32) for id_, pair in conversations.items()
             }
             setting = Setting(sampling, manifest, f"Teacher reads: {name}", scratch)
             transfer_set = score(teacher, answers, prompts, setting)
