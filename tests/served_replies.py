@@ -13,7 +13,7 @@ from kdprobe.files import json_of
 from kdprobe.models.load import load_tokenizer
 from kdprobe.models.reference import resolve
 from kdprobe.teachers import Request, Sampling
-from kdprobe.teachers.teacher import checked
+from kdprobe.teachers.checking import checked
 from kdprobe.transfer.codec import Layout, from_table, to_table
 from kdprobe.transfer.dictionary import Dictionary
 

@@ -124,7 +124,8 @@ def test_a_transfer_set_without_manifest_is_refused(transfer_set, tmp_path):
     ids=["missing", "doubled"],
 )
 def test_a_teacher_that_answers_otherwise_than_asked_is_refused(transfer_set, change, words):
-    from kdprobe.teachers.teacher import Request, checked
+    from kdprobe.teachers.checking import checked
+    from kdprobe.teachers.teacher import Request
 
     responses = list(transfer_set.responses)
     requests = [Request(response.id, []) for response in responses]

@@ -192,7 +192,8 @@ def test_what_follows_the_end_of_an_answer_may_hold_anything(torch):
 
 @pytest.mark.parametrize(("where", "value"), [("logprobs", np.nan), ("token_logprobs", np.nan), ("tail", np.inf)])
 def test_rows_of_any_teacher_are_checked(where, value):
-    from kdprobe.teachers.teacher import Request, Response, SparseRows, checked
+    from kdprobe.teachers.checking import checked
+    from kdprobe.teachers.teacher import Request, Response, SparseRows
 
     logprobs = np.log(np.full((2, 3), 0.25))
     logprobs[1, 2] = -np.inf

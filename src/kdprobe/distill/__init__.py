@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kdprobe.distill.distiller import Distiller, Need, TrainContext, Trained
+from kdprobe.distill.distiller import AdaptiveDistiller, Distiller, Need, TrainContext, Trained
 from kdprobe.distill.options import LoraOptions
 from kdprobe.lazy import lazy_exports
 
@@ -19,6 +19,7 @@ else:
     )
 
 __all__ = [
+    "AdaptiveDistiller",
     "Alignment",
     "Distiller",
     "LoraOptions",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kdprobe.lazy import lazy_exports
 from kdprobe.teachers.local import LocalTeacher
 from kdprobe.teachers.teacher import (
+    NO_TOKEN,
     PROMPT_TOO_LONG,
     CautionedTeacher,
     Passage,
@@ -26,6 +27,7 @@ else:
     )
 
 __all__ = [
+    "NO_TOKEN",
     "PROMPT_TOO_LONG",
     "CautionedTeacher",
     "LocalTeacher",

@@ -11,7 +11,8 @@ from kdprobe.errors import KdprobeError
 from kdprobe.host.registry import Host
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, checked
+from kdprobe.teachers.checking import checked
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows
 from kdprobe.testing.contract import ContractError, require
 from kdprobe.testing.word_problems import some_problems
 

@@ -16,7 +16,8 @@ from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets
 from kdprobe.strategies.prompt_pair import PromptPair
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
+from kdprobe.teachers.checking import checked
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher
 from kdprobe.transfer.adaptive import fewest
 from kdprobe.transfer.parts import Answers, forget, in_parts
 from kdprobe.transfer.responses import Joined, Responses
