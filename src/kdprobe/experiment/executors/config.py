@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from kdprobe.errors import UsageError
+from kdprobe.experiment.costs.devices import parse
 from kdprobe.experiment.section import Section
 from kdprobe.models.outline.resources import Device, Resources
 
 KINDS = ("transfer", "select", "distill", "evaluate", "task", "analyse")
+
+
+def _is_known(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            parse(text)
+        except UsageError as error:
+            raise ValueError(f"{error.message} {error.hint}") from error
+    return text
+
+
+Hardware = Annotated[str | None, AfterValidator(_is_known)]
+"""A model of devices and their number, such as `h100 x 8`."""
 
 
 class StageResources(Section):
@@ -23,8 +38,25 @@ class StageResources(Section):
     )
 
 
+class DevicesConfig(Section):
+    """The models of devices that stages will run on; plans compute costs from them, and no key depends on them."""
+
+    all: Hardware = Field(default=None, description="Of stages whose kind is not named.")
+    transfer: Hardware = None
+    select: Hardware = None
+    distill: Hardware = None
+    evaluate: Hardware = None
+    task: Hardware = None
+    analyse: Hardware = None
+
+    def of(self, kind: str) -> str | None:
+        """The devices of stages of a kind, as stated; `None` if nothing is."""
+        stated: str | None = getattr(self, kind) or self.all
+        return stated
+
+
 class ResourcesConfig(StageResources):
-    """What all stages run on, and exceptions for kinds of stages."""
+    """What all stages run on, and exceptions for kinds of stages; and what plans compute costs from."""
 
     transfer: StageResources = StageResources()
     select: StageResources = StageResources()
@@ -32,6 +64,28 @@ class ResourcesConfig(StageResources):
     evaluate: StageResources = StageResources()
     task: StageResources = StageResources()
     analyse: StageResources = StageResources()
+    # Excluded from keys and names of runs: what a plan predicts does not change what is run.
+    devices: DevicesConfig = Field(
+        default=DevicesConfig(), exclude=True, description="Models of devices, for the costs in a plan."
+    )
+    answer_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        exclude=True,
+        description="Mean tokens of an answer, for the costs in a plan; by default those of finished stages, else the "
+        "budget.",
+    )
+    served_model: str | None = Field(
+        default=None,
+        exclude=True,
+        description="The model behind the server of a teacher, for the costs in a plan: a folder or an id on the Hub. "
+        "Only its config.json is read.",
+    )
+
+    @property
+    def changes_keys(self) -> bool:
+        """Whether anything is stated besides what only plans read."""
+        return self.model_dump() != ResourcesConfig().model_dump()
 
     def of(self, kind: str | None = None) -> Resources:
         """What stages of a kind run on; without one, what those without exceptions run on."""

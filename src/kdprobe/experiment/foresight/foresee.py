@@ -7,6 +7,7 @@ from itertools import chain
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
+from kdprobe.experiment.foresight.absent_weights import absent_weights
 from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
@@ -55,6 +56,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
 
 def _all(context: StageContext, conversations: Conversations) -> Iterator[Foreseen]:
     return chain(
+        absent_weights(context),
         comparable_tokens(context),
         ends(context),
         ids_without_rows(context, conversations),

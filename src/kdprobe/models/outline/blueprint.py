@@ -11,6 +11,7 @@ from typing import Any
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, sha256
 from kdprobe.models.load import model_folder
+from kdprobe.models.outline.absent_weights import weights_needed
 from kdprobe.models.outline.fork import UnansweredError
 from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
@@ -66,7 +67,7 @@ def blueprint(record: ModelRecord, memory: Memory, helpers: Helpers | None = Non
         UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
             incomplete, or the package needed for quantised weights is missing.
     """
-    found = memory.general.recall("configuration", _configuration(record), lambda: _asked(record, helpers))
+    found = memory.general.recall("configuration", configuration_key(record), lambda: _asked(record, helpers))
     _refuse_incomplete(record)
     if record.is_packed:
         from kdprobe.models.load import load_config
@@ -84,14 +85,14 @@ def modules(record: ModelRecord, memory: Memory, helpers: Helpers | None = None)
         memory: Remembers the modules of a configuration.
         helpers: Where the modules are listed; by default in this process.
     """
-    found = memory.general.recall(_MODULES, _configuration(record), lambda: _listed(record, helpers))
+    found = memory.general.recall(_MODULES, configuration_key(record), lambda: _listed(record, helpers))
     headless = found["headless"]
     return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
 
 
 def are_known(record: ModelRecord, memory: Memory) -> bool:
     """Whether a model's modules are remembered."""
-    return memory.general.knows(_MODULES, _configuration(record))
+    return memory.general.knows(_MODULES, configuration_key(record))
 
 
 def empty_model(record: ModelRecord) -> Any:
@@ -136,7 +137,7 @@ def context_length(config: Any) -> int | None:
     return stated
 
 
-def _configuration(record: ModelRecord) -> dict[str, str]:
+def configuration_key(record: ModelRecord) -> dict[str, str]:
     """What determines a model's modules."""
     # A GGUF file contains its configuration, so its digest covers both.
     return {"config": sha256(record.path / "config.json") if record.path.is_dir() else record.digest}
@@ -216,7 +217,7 @@ def _named(record: ModelRecord) -> dict[str, Any]:
 
 def _refuse_incomplete(record: ModelRecord) -> None:
     """Checks that all weight files exist and have the length given in their headers."""
-    if not record.path.is_dir():
+    if not record.path.is_dir() or not (weights_needed() or (record.source == "folder" and record.has_weights)):
         return
     index = record.path / "model.safetensors.index.json"
     named: set[str] = set()

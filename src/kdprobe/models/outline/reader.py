@@ -12,7 +12,7 @@ from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.batches import prompt_texts
 from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
-from kdprobe.models.outline.room import in_doubt, too_long
+from kdprobe.models.outline.room import Lengths, in_doubt, mean_and_longest, too_long
 from kdprobe.models.reference import ModelRecord
 from kdprobe.models.turn import assistant_turn
 
@@ -128,6 +128,17 @@ class Reader:
         asked = {**self.inputs, "conversations": content, "room": room}
         found: dict[str, int] = self._prompt_memory.recall("too long", asked, measure)
         return found
+
+    def lengths(self, conversations: Sequence[Messages], endings: Sequence[str] = ()) -> Lengths:
+        """How many tokens conversations take, each followed by its ending if there are any; raises like `render`."""
+
+        def measure() -> list[float]:
+            texts = self.texts(conversations)
+            followed = [text + ending for text, ending in zip(texts, endings, strict=True)] if endings else texts
+            return self._asked(mean_and_longest, followed)
+
+        asked = {**self.inputs, "conversations": _digest(_fields(conversations), endings)}
+        return Lengths(*self._prompt_memory.recall("lengths", asked, measure))
 
     def without_rows(self, rows: int, conversations: Sequence[Messages]) -> list[str]:
         """The tokens in conversations that a matrix of this many rows lacks, as text; raises like `render`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from kdprobe.models.outline.batches import texts_ids
 
@@ -13,6 +13,18 @@ into 33."""
 _SPECIAL = 16
 """More tokens than any tokenizer adds by itself."""
 _SHOWN = 3
+
+
+class Lengths(NamedTuple):
+    """Numbers of tokens of some texts.
+
+    Attributes:
+        mean: On average.
+        longest: Of the longest.
+    """
+
+    mean: float
+    longest: float
 
 
 def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, int]:
@@ -26,6 +38,12 @@ def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, i
     doubtful = in_doubt(texts, room)
     ids = texts_ids(tokenizer, [*doubtful.values()])
     return {name: len(tokens) for name, tokens in zip(doubtful, ids, strict=True) if len(tokens) > room}
+
+
+def mean_and_longest(tokenizer: Any, texts: Sequence[str]) -> list[float]:
+    """The mean and the largest number of tokens of texts, as for `Lengths`."""
+    lengths = [len(ids) for ids in texts_ids(tokenizer, texts)]
+    return [sum(lengths) / len(lengths), max(lengths)] if lengths else [0.0, 0.0]
 
 
 def in_doubt(texts: Mapping[str, str], room: int) -> dict[str, str]:

@@ -1,0 +1,231 @@
+"""The bill of an experiment: what each of its stages takes, where that is known from, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kdprobe.errors import KdprobeError, first_line
+from kdprobe.experiment.costs.devices import CPU, Devices, core, installed, named, parse
+from kdprobe.experiment.costs.fit import misfits
+from kdprobe.experiment.costs.lengths import text_lengths
+from kdprobe.experiment.costs.rates import Rates
+from kdprobe.experiment.costs.stages import CostModel, Piece, Use
+from kdprobe.experiment.foresight.estimates import Estimate, Estimates
+from kdprobe.experiment.plan import Plan
+from kdprobe.experiment.stages.context import StageContext
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.transfer import FIDELITY
+from kdprobe.experiment.store import Store
+from kdprobe.files import read_json
+from kdprobe.models.outline.sizes import Sizes, sizes
+from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.teachers.teacher import RenderingTeacher
+
+Basis = Literal["like stages", "rate", "shapes"]
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage takes.
+
+    Attributes:
+        devices: The devices that it runs on, such as `H100 x 16`.
+        tokens_read: Tokens of prompts and given texts, in all passes.
+        tokens_written: Tokens of answers.
+        seconds: Its duration.
+        device_hours: The same times the number of devices; for a CPU, of cores.
+        memory: Bytes on each device at the peak; on a CPU, of the process.
+        disk: Bytes in the store.
+        basis: What the duration follows from: finished `like stages`; the `rate` of finished stages of its kind with
+            the same models; or only the `shapes` of the models and a table of devices.
+        based_on: Number of these finished stages.
+    """
+
+    devices: str
+    tokens_read: int
+    tokens_written: int
+    seconds: float
+    device_hours: float
+    memory: int
+    disk: int
+    basis: Basis
+    based_on: int
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What an experiment takes.
+
+    Attributes:
+        stages: What each stage takes, by key; those that cannot be predicted are left out.
+        misfits: What does not fit into memory, and what to change.
+        assumptions: What the numbers rest on, and what prevents others.
+    """
+
+    stages: Mapping[str, StageCost]
+    misfits: tuple[str, ...]
+    assumptions: tuple[str, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """The bill without the stages, ready for JSON."""
+        return {"misfits": [*self.misfits], "assumptions": [*self.assumptions]}
+
+    def of(self, stage: Stage) -> dict[str, Any] | None:
+        """What a stage takes, ready for JSON."""
+        cost = self.stages.get(stage.key)
+        return asdict(cost) if cost else None
+
+    def estimate(self, stage: Stage) -> Estimate | None:
+        """The duration and the size of a stage."""
+        cost = self.stages.get(stage.key)
+        return Estimate(cost.seconds, cost.disk, cost.based_on, stage.units) if cost else None
+
+
+def make_bill(plan: Plan, store: Store, estimates: Estimates) -> Bill:
+    """Predicts what the stages of a plan take, done ones included; no weights are read.
+
+    Args:
+        plan: The plan.
+        store: The store, with finished stages.
+        estimates: Estimates by finished stages that are like planned ones.
+    """
+    assumptions: list[str] = []
+    student = _sizes(plan.context.student, plan.context, "student", assumptions)
+    if student is None:
+        return Bill({}, (), tuple(assumptions))
+    teacher = _teacher(plan.context, assumptions)
+    manifests = [*store.manifests()]
+    model = _model(plan, student, teacher, _mean_answer(store, manifests, plan), assumptions)
+
+    def devices(kind: str, settings: Mapping[str, Any]) -> Devices | None:
+        return _devices(plan, kind, settings)
+
+    rates = Rates(manifests, model, devices)
+    strategies = dict(_strategies(plan))
+    stages, uses, homeless = {}, [], set()
+    for stage in plan.stages:
+        piece = Piece(stage.kind, stage.settings, stage.units, strategies.get(stage.key), follows=bool(stage.inputs))
+        held = devices(stage.kind, stage.settings)
+        if held is None:
+            homeless.add(stage.kind)
+        elif use := model.use(piece, held):
+            uses.append((stage.kind, use))
+            stages[stage.key] = _cost(use, held, piece, estimates.of(stage), rates)
+    if homeless:
+        assumptions.append(
+            f"Unknown devices: name the model that runs {', '.join(sorted(homeless))} in [resources], as in "
+            'devices = { distill = "h100" }.'
+        )
+    return Bill(stages, tuple(misfits(uses)), tuple(assumptions))
+
+
+def _cost(use: Use, held: Devices, piece: Piece, like: Estimate | None, rates: Rates) -> StageCost:
+    basis: Basis = "shapes"
+    seconds, disk, based_on = use.seconds, use.disk, 0
+    if like:
+        seconds, disk, basis, based_on = like.seconds, like.size, "like stages", like.basis
+    elif use.runner and (rate := rates.of(piece)):
+        seconds, basis, based_on = seconds * rate.factor, "rate", rate.basis
+    return StageCost(
+        devices=held.words,
+        tokens_read=round(use.read),
+        tokens_written=round(use.written),
+        seconds=seconds,
+        device_hours=seconds * held.count / _HOUR if use.runner else 0.0,
+        memory=round(use.memory),
+        disk=round(disk),
+        basis=basis,
+        based_on=based_on,
+    )
+
+
+def _model(
+    plan: Plan, student: Sizes, teacher: Sizes | None, answer: float | None, assumptions: list[str]
+) -> CostModel:
+    experiment, context = plan.experiment, plan.context
+    budgets = experiment.transfer.max_new_tokens, experiment.evaluation.max_new_tokens
+    stated = experiment.resources.answer_tokens
+    if stated:
+        assumptions.append(f"Answers have {stated} tokens on average, as [resources] states.")
+    elif answer:
+        assumptions.append(f"The teacher's answers have {answer:.0f} tokens on average, as in finished stages.")
+    else:
+        assumptions.append(
+            "Answers are as long as their budget. If you know better, set `answer_tokens` in [resources]."
+        )
+    served = None
+    if context.uses_teacher and not isinstance(context.teacher, RenderingTeacher):
+        served = int(getattr(getattr(context.teacher, "options", None), "concurrency", 1))
+    return CostModel(
+        student,
+        teacher,
+        text_lengths(context, plan.conversations),
+        answer=min(budgets[0], stated or answer or budgets[0]),
+        student_answer=min(budgets[1], stated or budgets[1]),
+        served=served,
+        fused=experiment.evaluation.engine != "transformers",
+        budgets=budgets,
+    )
+
+
+def _teacher(context: StageContext, assumptions: list[str]) -> Sizes | None:
+    if not context.uses_teacher:
+        return None
+    if isinstance(context.teacher, RenderingTeacher):
+        return _sizes(context.teacher_reader.record, context, "teacher", assumptions)
+    served = context.experiment.resources.served_model
+    if served is None:
+        assumptions.append(
+            "The cost of the served teacher is unknown: name its model, or a folder with its config.json, as "
+            "`served_model` in [resources]."
+        )
+        return None
+    return _sizes(resolve(served), context, "served model", assumptions)
+
+
+def _sizes(record: ModelRecord, context: StageContext, subject: str, assumptions: list[str]) -> Sizes | None:
+    try:
+        return sizes(record, context.memory, context.helpers)
+    except (KdprobeError, ValueError, AttributeError, TypeError) as error:
+        assumptions.append(f"The cost of the {subject} is unknown, because its sizes are: {first_line(error)}")
+        return None
+
+
+def _devices(plan: Plan, kind: str, settings: Mapping[str, Any]) -> Devices | None:
+    """What a stage runs on: as the config states, else what this machine has."""
+    if stated := plan.experiment.resources.devices.of(kind):
+        return parse(stated)
+    environment = settings.get("environment", {})
+    device = environment.get("device", CPU)
+    if device == CPU:
+        return Devices(core(), environment.get("threads", 1))
+    found = named(device) or installed()
+    return Devices(found) if found else None
+
+
+def _mean_answer(store: Store, manifests: list[dict[str, Any]], plan: Plan) -> float | None:
+    """Mean tokens of answers in finished transfer sets of the same teacher with the same budget."""
+    planned = {stage.kind: stage.settings for stage in plan.stages}.get("transfer")
+    lengths = []
+    for manifest in manifests:
+        if planned and manifest["kind"] == "transfer" and _asked(manifest["settings"]) == _asked(planned):
+            file = store.folder_of("transfer", manifest["key"]) / FIDELITY
+            lengths += [read_json(file)["mean_tokens"]] if file.is_file() else []
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def _asked(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    return settings["teacher"], settings["texts"], settings["sampling"]["max_new_tokens"]
+
+
+def _strategies(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The strategy behind each stage of teaching and training."""
+    for arm in plan.arms:
+        if arm.strategy is not None:
+            for stage in filter(None, (arm.transfer, arm.distill)):
+                yield stage.key, arm.strategy
+            if arm.transfer and "parts" in arm.transfer.settings:
+                yield from ((part.key, arm.strategy) for part in arm.transfer.inputs)

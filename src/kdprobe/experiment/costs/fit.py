@@ -1,0 +1,96 @@
+"""What does not fit into the memory of the planned devices, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kdprobe.experiment.costs.devices import TABLE
+from kdprobe.experiment.costs.runner import Runner
+from kdprobe.experiment.costs.stages import Use
+
+_GIGA = 1e9
+_BATCH_KEYS = {
+    "transfer": "teacher.options.batch_size",
+    "distill": "distill.options.batch_size",
+    "evaluate": "evaluation.batch_size",
+    "analyse": "probe.batch_size",
+}
+_WORK = {"transfer": "Answering", "distill": "Training", "evaluate": "Evaluation", "analyse": "Analysis"}
+_MOST_DEVICES = 64
+_EIGHT = 8
+
+
+def misfits(uses: Iterable[tuple[str, Use]]) -> Iterator[str]:
+    """A sentence for each kind of stage that does not fit, about its largest stage.
+
+    Args:
+        uses: Kinds of stages, and what stages take.
+    """
+    largest: dict[str, Use] = {}
+    for kind, use in uses:
+        if use.runner and (kind not in largest or use.memory > largest[kind].memory):
+            largest[kind] = use
+    for kind, use in largest.items():
+        runner = use.runner
+        if runner and use.memory > (room := runner.devices.model.memory):
+            yield (_too_large if use.fixed > room else _too_many)(kind, use, runner)
+
+
+def _too_large(kind: str, use: Use, runner: Runner) -> str:
+    """The model itself does not fit."""
+    devices = runner.devices
+    subject = "teacher" if kind == "transfer" else "student"
+    split = runner.fused and devices.count > 1
+    held = f"{devices.count} {devices.model.title}s hold" if split else f"one {devices.model.title} holds"
+    room = devices.model.memory * (devices.count if runner.fused else 1)
+    ways = []
+    if runner.fused:
+        counts = (devices.count * 2**power for power in range(1, 7))
+        enough = next((count for count in counts if _fits_on(use, runner, count)), None)
+        if enough and enough <= _MOST_DEVICES:
+            ways.append(f"use {enough} {devices.model.title}s")
+    elif other := _larger(use.fixed):
+        ways.append(f"use one {other} per process")
+    eighth = runner.sizes.body + (runner.sizes.parameters - runner.sizes.body) * runner.width
+    # Adapters are trained on, and analyses read, weights that are not quantised.
+    if runner.sizes.bits is None and kind in {"transfer", "evaluate"} and eighth < room:
+        ways.append(f"{_EIGHT}-bit weights ({_gb(eighth)})")
+    advice = ", or ".join(ways) or "use a smaller model"
+    return (
+        f"The {subject} needs {_gb(runner.weights)} in {_precision(runner)} ({kind}), and {held} {_gb(room)}: {advice}."
+    )
+
+
+def _too_many(kind: str, use: Use, runner: Runner) -> str:
+    """The model fits, but not so many texts beside it."""
+    device = runner.devices.model
+    fits = int((device.memory - use.fixed) / ((use.memory - use.fixed) / use.batch))
+    needs = (
+        f"{_WORK[kind]} in batches of {use.batch} needs up to {_gb(use.memory)}, and one {device.title} holds "
+        f"{_gb(device.memory)}"
+    )
+    key = "teacher.options.concurrency" if kind == "transfer" and runner.fused else _BATCH_KEYS[kind]
+    if fits >= 1:
+        also = " and raise accumulation, so that an optimiser step has as many examples" if kind == "distill" else ""
+        return f"{needs}: set {key} = {fits}{also}."
+    other = _larger(use.fixed + (use.memory - use.fixed) / use.batch)
+    return f"{needs}: {f'use one {other}' if other else 'use a smaller model'}, with {key} = 1."
+
+
+def _fits_on(use: Use, runner: Runner, count: int) -> bool:
+    shared = use.fixed - runner.weights / runner.devices.count
+    return shared + runner.weights / count < runner.devices.model.memory
+
+
+def _larger(memory: float) -> str | None:
+    """The smallest device in the table with this memory."""
+    enough = [device for device in TABLE.values() if device.memory > memory and not device.is_cpu]
+    return min(enough, key=lambda device: device.memory).title if enough else None
+
+
+def _precision(runner: Runner) -> str:
+    return f"{runner.sizes.bits:g}-bit weights" if runner.sizes.bits else runner.dtype
+
+
+def _gb(count: float) -> str:
+    return f"{count / _GIGA:,.0f} GB" if count >= 10 * _GIGA else f"{count / _GIGA:.1f} GB"

@@ -1,0 +1,68 @@
+"""How many tokens prompts and solutions have, as the models' own tokenizers count a sample of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kdprobe.experiment.stages.context import StageContext
+from kdprobe.models.outline.reader import Reader
+from kdprobe.models.outline.room import Lengths
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair, bare
+
+Item = TypeVar("Item")
+_SAMPLE = 64
+"""Texts that are counted; the rest are taken to be like them."""
+
+
+@dataclass(frozen=True)
+class TextLengths:
+    """Tokens of what models read.
+
+    Attributes:
+        primed: What the teacher reads, by strategy.
+        taught: What the student reads in training, by strategy.
+        question: A transfer problem's bare prompt.
+        solution: The gold solution to a transfer problem.
+        tested: A test prompt.
+        test_solution: The gold solution to a test problem.
+    """
+
+    primed: Mapping[str, Lengths]
+    taught: Mapping[str, Lengths]
+    question: Lengths
+    solution: Lengths
+    tested: Lengths
+    test_solution: Lengths
+
+
+def text_lengths(context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]]) -> TextLengths:
+    """Counts tokens of a sample of what models read; raises like `Reader.lengths`.
+
+    Args:
+        context: The experiment.
+        conversations: Conversations by strategy and problem id.
+    """
+    student = context.student_reader
+    teacher = context.teacher_reader if context.uses_teacher else student
+    pairs = {strategy: _some([*built.values()]) for strategy, built in conversations.items()}
+    return TextLengths(
+        {strategy: teacher.lengths([pair.teacher for pair in some]) for strategy, some in pairs.items()},
+        {strategy: student.lengths([pair.student for pair in some]) for strategy, some in pairs.items()},
+        *_asked(student, context.problems.transfer),
+        *_asked(student, context.problems.test),
+    )
+
+
+def _asked(reader: Reader, problems: Sequence[Problem]) -> tuple[Lengths, Lengths]:
+    """Tokens of bare prompts, and of gold solutions."""
+    some = _some(problems)
+    prompts = [bare(problem) for problem in some]
+    alone, followed = reader.lengths(prompts), reader.lengths(prompts, [problem.plain_solution for problem in some])
+    return alone, Lengths(followed.mean - alone.mean, max(0.0, followed.longest - alone.longest))
+
+
+def _some(items: Sequence[Item]) -> Sequence[Item]:
+    return items[:: max(1, len(items) // _SAMPLE)][:_SAMPLE]

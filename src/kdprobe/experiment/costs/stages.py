@@ -1,0 +1,228 @@
+"""What a stage of each kind does with its models, and so what it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdprobe.experiment.costs.devices import Devices
+from kdprobe.experiment.costs.lengths import TextLengths
+from kdprobe.experiment.costs.runner import Runner
+from kdprobe.models.outline.room import Lengths
+from kdprobe.models.outline.sizes import Sizes
+
+_LARGEST_AUTO = {"cpu": 64, "gpu": 256}
+"""The batch that `auto` chooses where memory allows, as in `kdprobe.evaluation.batch_size`."""
+_ENGINE_BATCH = 256
+"""Answers that an engine such as vLLM writes at the same time, by its own default."""
+_PADDING = 1.1
+"""Tokens of a batch of examples in random order, padding included, per token of text."""
+_DISTILLERS = {"logits", "sequence", "fine-tune", "published"}
+_READERS = {"heads", "divergence", "association", "confidence", "attention"}
+"""Analyses that read every problem once with every student; of the others, only finished stages tell."""
+_BRIDGE_SECONDS = 12.0
+"""To import TransformerLens, and to check its patterns and logits against those of transformers."""
+_JOIN_SECONDS = 1.0
+_RECORD = 700
+"""Bytes of an evaluated answer, besides its text."""
+_TEXT = 4
+"""Bytes of the text of a token."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stage, planned or finished.
+
+    Attributes:
+        kind: Its kind.
+        settings: Its settings.
+        units: Problems, answers or examples that it works through.
+        strategy: The teacher's strategy, or `None` if there is none or it is unknown.
+        follows: Whether it reads what other stages wrote.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    units: int
+    strategy: str | None = None
+    follows: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a stage takes.
+
+    Attributes:
+        read: Tokens of prompts and given texts that models read.
+        written: Tokens that models write.
+        seconds: Its duration.
+        memory: Bytes on each device at its peak.
+        disk: Bytes that it leaves in the store.
+        runner: The model and its devices, or `None` if it needs none.
+        batch: How many texts are in memory together.
+        fixed: The part of the memory that does not depend on it.
+    """
+
+    read: float
+    written: float
+    seconds: float
+    memory: float
+    disk: float
+    runner: Runner | None = None
+    batch: int = 1
+    fixed: float = 0
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Everything that the cost of a stage follows from, besides the stage and its devices.
+
+    Attributes:
+        student: The student's sizes.
+        teacher: The teacher's, or `None` if they are unknown or nothing is asked of it.
+        texts: Tokens of what models read.
+        answer: Mean tokens of an answer of the teacher, at most those of the budget.
+        student_answer: Likewise of a student.
+        served: Requests at a time to a teacher behind a server, or `None` for one that runs in the stage.
+        fused: Whether another engine than transformers runs students in evaluations.
+        budgets: The largest number of tokens of an answer of the teacher, and of a student.
+    """
+
+    student: Sizes
+    teacher: Sizes | None
+    texts: TextLengths
+    answer: float
+    student_answer: float
+    served: int | None
+    fused: bool
+    budgets: tuple[int, int]
+
+    def use(self, piece: Piece, devices: Devices) -> Use | None:
+        """What a stage takes on these devices, or `None` if its shapes do not tell."""
+        if "parts" in piece.settings:
+            return Use(0, 0, _JOIN_SECONDS, 0, self._disk(piece))
+        if piece.kind == "select":
+            return Use(0, 0, _JOIN_SECONDS, 0, 0)
+        kinds = {
+            "transfer": self._transfer,
+            "distill": self._distill,
+            "evaluate": self._evaluate,
+            "analyse": self._analyse,
+        }
+        return kinds[piece.kind](piece, devices) if piece.kind in kinds else None
+
+    def _transfer(self, piece: Piece, devices: Devices) -> Use | None:
+        if self.teacher is None:
+            return None
+        about, n = piece.settings["teacher"], piece.units
+        runner = Runner(self.teacher, about.get("dtype", "bfloat16"), devices, fused=self.served is not None)
+        prompt = self._of(self.texts.primed, piece.strategy)
+        batch = min(n, self.served or about.get("batch_size", 1))
+        if piece.follows or piece.settings["texts"] is not None:
+            text = self.answer if piece.follows else self.texts.solution.mean
+            read, written = n * (prompt.mean + text), 0.0
+            seconds = runner.reading_seconds(read, prompt.mean + text, n * text, math.ceil(n / batch))
+        else:
+            if runner.fused:
+                batch = min(batch, runner.most_rows(prompt.longest + self.budgets[0]) or batch)
+            read, written = n * prompt.mean, n * self.answer
+            seconds = runner.writing_seconds(n, prompt.mean, self.answer, batch)
+        if not runner.fused:
+            seconds += runner.load_seconds
+        memory, fixed = (runner.running_memory(rows, prompt.longest, self.budgets[0]) for rows in (batch, 0))
+        return Use(read, written, seconds, memory, self._disk(piece), runner, batch, fixed)
+
+    def _distill(self, piece: Piece, devices: Devices) -> Use | None:
+        name, options, n = piece.settings["distiller"]["plugin"], piece.settings["options"], piece.units
+        if name not in _DISTILLERS:
+            return None
+        runner = Runner(self.student, _concrete(piece.settings["dtype"], devices), devices)
+        asked = self.texts.question if piece.strategy is None else self._of(self.texts.taught, piece.strategy)
+        follows = name in {"logits", "sequence"}
+        learnt = self.answer if follows else self.texts.solution.mean
+        longest = asked.longest + (self.budgets[0] if follows else self.texts.solution.longest)
+        batch = options["batch_size"]
+        tokens, rows = n * (asked.mean + learnt), n * learnt
+        padded = tokens * (_PADDING if batch > 1 else 1)
+        seconds = runner.load_seconds + runner.training_seconds(
+            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=False
+        )
+        adapter = self._adapter(piece)
+        memory, fixed = (runner.training_memory(rows, longest, adapter, again=False) for rows in (min(batch, n), 0))
+        if name == "published" and self.teacher:
+            teacher = Runner(self.teacher, "float32" if devices.model.is_cpu else "bfloat16", devices)
+            prompt = self._of(self.texts.primed, piece.strategy).mean
+            seconds += teacher.load_seconds + teacher.reading_seconds(n * (prompt + learnt), prompt + learnt, rows, n)
+            memory, fixed = memory + teacher.weights, fixed + teacher.weights
+        return Use(tokens, 0, seconds, memory, adapter * 4, runner, batch, fixed)
+
+    def _evaluate(self, piece: Piece, devices: Devices) -> Use | None:
+        protocol, n = piece.settings["protocol"], piece.units
+        runner = Runner(self.student, _concrete(protocol["dtype"], devices), devices, fused=self.fused)
+        prompt, solution = self.texts.tested, self.texts.test_solution
+        batch = protocol["batch_size"]
+        if runner.fused:
+            batch = min(_ENGINE_BATCH, runner.most_rows(prompt.longest + self.budgets[1]) or _ENGINE_BATCH)
+        elif batch == "auto":
+            fits = max(1, runner.most_rows(prompt.longest + self.budgets[1]))
+            batch = min(fits, _LARGEST_AUTO["cpu" if devices.model.is_cpu else "gpu"])
+        batch = min(n, batch)
+        seconds = runner.load_seconds + runner.writing_seconds(n, prompt.mean, self.student_answer, batch)
+        gold = n * (prompt.mean + solution.mean)
+        seconds += runner.reading_seconds(gold, gold / n, n * solution.mean, math.ceil(n / batch))
+        memory, fixed = (runner.running_memory(rows, prompt.longest, self.budgets[1]) for rows in (batch, 0))
+        read, written = n * prompt.mean + gold, n * self.student_answer
+        return Use(read, written, seconds, memory, self._disk(piece), runner, batch, fixed)
+
+    def _analyse(self, piece: Piece, devices: Devices) -> Use | None:
+        name = piece.settings["analysis"]["plugin"]
+        if name not in _READERS or "arms" not in piece.settings:
+            return None
+        arms, options = len(piece.settings["arms"]), piece.settings["options"]
+        passes = 1 + options.get("control", 0) * (1 - 1 / arms)  # Random updates, of trained students.
+        length = self.texts.tested.mean + self.texts.test_solution.mean
+        longest = self.texts.tested.longest + self.texts.test_solution.longest
+        runner, batch = (
+            Runner(self.student, piece.settings.get("dtype", "float32"), devices),
+            piece.settings["batch_size"],
+        )
+        tokens = piece.units * passes * length
+        reading = runner.reading_seconds(tokens, length, 0, math.ceil(tokens / length / batch))
+        seconds = runner.load_seconds + _BRIDGE_SECONDS + reading
+        # Attention patterns of a layer, before and after the softmax, and a copy that is measured.
+        patterns = 3 * batch * self.student.heads * longest**2 * 4
+        memory, fixed = runner.running_memory(batch, longest, 0) + patterns, runner.running_memory(0, longest, 0)
+        return Use(tokens, 0, seconds, memory, 0, runner, batch, fixed)
+
+    def _adapter(self, piece: Piece) -> int:
+        """Parameters of the adapter."""
+        lora = piece.settings["options"]["lora"]
+        targets = lora["target_modules"]
+        return self.student.lora(lora["rank"], None if targets == "all-linear" else targets)
+
+    def _disk(self, piece: Piece) -> float:
+        """Bytes of a stage's answers, those of its parts included where it joins them."""
+        if piece.kind == "evaluate":
+            return piece.units * (_RECORD + self.student_answer * _TEXT)
+        kept = piece.settings["sampling"]["top_logprobs"]
+        vocabulary = self.teacher.vocabulary if self.teacher else self.student.vocabulary
+        # Ids take nearly their entropy and log-probabilities 5 bits (benchmarks/transfer_codec.py).
+        token = 8 + kept * (0.92 * math.log2(vocabulary) + 5) / 8
+        return float(piece.units * self.answer * token)
+
+    @staticmethod
+    def _of(lengths: Mapping[str, Lengths], strategy: str | None) -> Lengths:
+        """Those of a strategy, or of an average one if it is unknown."""
+        if strategy is not None and strategy in lengths:
+            return lengths[strategy]
+        listed = [*lengths.values()]
+        return Lengths(sum(each.mean for each in listed) / len(listed), max(each.longest for each in listed))
+
+
+def _concrete(dtype: str, devices: Devices) -> str:
+    """The data type that `auto` stands for."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if devices.model.is_cpu else "bfloat16"
