@@ -240,7 +240,9 @@ def test_functions_of_this_process_cannot_be_used_in_others(config, folder):
     def drawing(problem):
         return f"Draw a picture. {problem.question}"
 
-    with pytest.raises(UsageError, match=r"Functions of this process \(drawing\) cannot be used in others"):
+    with pytest.raises(
+        UsageError, match=r"Functions defined in this process \(drawing\) cannot be used in other processes"
+    ):
         kdprobe.run(config, strategies={"drawing": drawing}, store=folder / "functions", jobs=2, progress=False)
 
 

@@ -174,7 +174,7 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
     said = "\n".join(one.statements)
     assert said.count("3 random updates of the same size moved") == 3
     assert "the update is replaced by one in random directions" in said
-    assert "It was not measured how many heads random updates of the same size would move" in "\n".join(
+    assert "The number of heads that random updates of the same size would move was not measured" in "\n".join(
         without.statements
     )
 

@@ -169,7 +169,7 @@ def test_one_sample_has_the_key_and_the_records_that_it_had():
         ),
         (
             {"samples": 2, "temperature": 1.0, "model_type": "anthropic-chat-completions"},
-            "'anthropic-chat-completions', answers do not get seeds of their own",
+            "'anthropic-chat-completions', kdprobe cannot set a seed for each answer",
         ),
     ],
 )

@@ -82,10 +82,12 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p } = set;
-  const removed =
-    heads === 1 ? "the head with the largest estimated effect is removed" : `the ${heads} heads with the largest estimated effects are removed together`;
+  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects`;
   const sets = heads === 1 ? "random heads" : `random sets of ${heads} heads`;
-  const compared = `When ${removed}, log p falls ${as_large === 0 ? "more than with any" : `no more than with ${as_large}`} of ${random} ${sets}`;
+  const compared =
+    as_large === 0
+      ? `When ${top} ${heads === 1 ? "is removed" : "are removed together"}, log p falls more than with any of ${random} ${sets}`
+      : `When removed, ${as_large} of ${random} ${sets} ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${top}${heads === 1 ? "" : " together"}`;
   return (
     <>
       {" "}

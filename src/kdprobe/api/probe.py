@@ -102,7 +102,7 @@ def probe(
         if (model is None) == (not patterns):
             raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
         if patterns and (adapters or against or template_of or dtype != "float32"):
-            raise UsageError("--adapter, --against, --dtype and --template-of need MODEL; they exclude --patterns.")
+            raise UsageError("--adapter, --against, --dtype and --template-of need MODEL, not --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
             raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")

@@ -80,9 +80,9 @@ def full_option(function: Any) -> Any:
     return click.option(
         "--full",
         is_flag=True,
-        help="Add the remaining strategies of the response-priming paper and both controls, train at least "
-        "three seeds of each, run all analyses, and evaluate the retention task basics_kdprobe unless the config "
-        "already has a retention task.",
+        help="Add the remaining strategies of the response-priming paper and both controls (untrained and "
+        "fine-tuned), train at least three seeds of each, run all analyses, and evaluate the retention task "
+        "basics_kdprobe, which shows what students forget, unless the config already has a retention task.",
     )(function)
 
 

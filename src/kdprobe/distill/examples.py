@@ -87,7 +87,7 @@ def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) 
         largest = max((*example.input_ids, *example.labels), default=0)
         if largest >= tokens:
             raise KdprobeError(
-                f"Problem {example.problem!r} contains token id {largest:,}, but the student has only "
+                f"Problem {example.problem!r} contains token id {largest:,}, but the student's vocabulary has only "
                 f"{tokens:,} tokens.",
                 "Use a student whose weights match its tokenizer, or a teacher with the same tokenizer as the student.",
             )

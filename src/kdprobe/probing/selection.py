@@ -52,8 +52,9 @@ class Selection:
             )
         return (
             f"The problems are divided into {count} folds. Individual heads are named only if they are among the top "
-            "heads whichever fold is left out. Heads that are replaced together on a fold are selected on the earlier "
-            "folds, so no problem tests heads that it helped to select; the first fold is used only for selection."
+            "heads whichever fold is left out. The heads that are replaced together on a fold are selected using only "
+            "the earlier folds, so no set of heads is tested on problems that were used to select it; the first fold "
+            "is used only for selection."
         )
 
     def leading(self, heads: Sequence[Head], effects: Array, count: int, chosen: Collection[Head] = ()) -> list[int]:

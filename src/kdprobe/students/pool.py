@@ -59,7 +59,7 @@ class StudentPool:
                 f"The adapter of {student.name!r} cannot be merged: the weights of its base are quantised "
                 f"({student.base.quantisation}), and quantising them again would round the update.",
                 "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, "
-                "association) and geometry, which keep adapters beside quantised weights.",
+                "association) and geometry, which do not merge adapters into quantised weights.",
             )
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 

@@ -34,7 +34,7 @@ def planned_tasks(experiment: Experiment, host: Host) -> list[DrawnTask]:
     if not experiment.controls.untrained and any(config.role == "retention" for config in configs):
         raise UsageError(
             "Retention is measured against the untrained student, which this experiment leaves out.",
-            "Set untrained = true in [controls], or give the tasks the role 'also'.",
+            'Set untrained = true in [controls], or set role = "also" for these tasks.',
         )
     return [named_task(config, experiment.evaluation.folders, host) for config in configs]
 

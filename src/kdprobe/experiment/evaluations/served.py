@@ -119,7 +119,7 @@ def served_eval_stage(served: ServedModel, request: EvalRequest) -> Stage:
     refuse_unheard(task, request.conversation)
     if protocol.samples > 1 and served.model_type not in _SEEDED:
         raise UsageError(
-            f"With the model type {served.model_type!r}, answers do not get seeds of their own, so several samples "
+            f"With the model type {served.model_type!r}, kdprobe cannot set a seed for each answer, so several samples "
             "could be the same answer.",
             f"Use --samples 1, or one of these types: {', '.join(sorted(_SEEDED))}.",
         )

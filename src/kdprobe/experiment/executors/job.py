@@ -57,7 +57,7 @@ class RunJob:
                 name for provider in self.plan.host.added for each in provider.provides.values() for name in each
             )
             raise UsageError(
-                f"Functions of this process ({names}) cannot be used in others.",
+                f"Functions defined in this process ({names}) cannot be used in other processes.",
                 "Put them into a file in --plugins-dir, or run one stage at a time in this process.",
             )
         choice, evaluation = self.plan.host.choice, self.plan.experiment.evaluation

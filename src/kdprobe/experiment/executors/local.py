@@ -40,7 +40,7 @@ class LocalExecutor:
         if self._data is None:
             return
         if os.name != "posix":
-            raise KdprobeError("Several jobs need Linux or macOS.", "Leave out --jobs.")
+            raise KdprobeError("Running several stages at the same time requires Linux or macOS.", "Leave out --jobs.")
         self._gpus = _visible_gpus()
 
     def submit(self, task: Task) -> None:

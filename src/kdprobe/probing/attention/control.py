@@ -174,8 +174,8 @@ def controls(
         return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "It was not measured how many heads random updates of the same size would move; set the option `control` "
-            "to count them."
+            "The number of heads that random updates of the same size would move was not measured; set the option "
+            "`control` to count them."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]

@@ -53,7 +53,8 @@ class CircuitsAnalysis:
         students = [student for student in chosen if not _is_base(student, untrained)]
         if not students:
             raise KdprobeError(
-                "The analysis 'circuits' divides the gain from training, but none of the students was trained.",
+                "The analysis 'circuits' divides the gain from training among circuits, but none of the students was "
+                "trained.",
                 "Add an adapter, or `--against`.",
             )
         found: list[MeasuredStudent] = []

@@ -224,6 +224,6 @@ def _refuse_shared(names: set[WeightName], before: dict[WeightName, Tensor], aft
             if first != name and names & {first, name}:
                 raise KdprobeError(
                     f"The weights of {'.'.join(first)} and {'.'.join(name)} are shared, so the update of one "
-                    "circuit cannot be switched without the other's.",
+                    "circuit cannot be switched on or off without the other's.",
                     "Remove the analysis: it needs layers that do not share weights.",
                 )

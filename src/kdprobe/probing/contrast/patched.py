@@ -167,5 +167,5 @@ def _refuse_other_outputs(reading: ContrastReader, run: CleanRun, layer: int) ->
     ) <= 1e-4 * max(1.0, scale):
         raise KdprobeError(
             "The heads of this architecture do not add up to its attention output.",
-            "Set the option `heads` of `contrast` to none: effects of single heads would be wrong.",
+            "Set the option `heads` of `contrast` to none, because effects of single heads would be wrong.",
         )

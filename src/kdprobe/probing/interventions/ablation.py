@@ -63,7 +63,10 @@ class AblationAnalysis:
             "head_evidence": evidence.table,
             "head_correlations": evidence.correlations,
         }
-        statements = [*ablation_statements(sweeps, controls, self.options, seed), *evidence.statements]
+        statements = [
+            *ablation_statements(sweeps, controls, self.options, first=first.name, seed=seed),
+            *evidence.statements,
+        ]
         if self.options.accuracy:
             unseen = context.problems[len(sequences) :]
             tables["accuracy"] = accuracy_without_heads(

@@ -22,7 +22,7 @@ Controls = Mapping[str, Mapping[str, Control]]
 
 
 def ablation_statements(
-    sweeps: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
+    sweeps: Mapping[str, Sweep], controls: Controls, options: AblationOptions, *, first: str, seed: int
 ) -> list[str]:
     """How it was done, and for each student the heads whose ablation lowers log p most, with the random control."""
     problems = len(next(iter(sweeps.values())).exact)
@@ -30,7 +30,7 @@ def ablation_statements(
     how = (
         f"A head is replaced by {replaced}; its effect is the mean change in log p(gold solution) over "
         f"{counted(problems, 'problem')}. All heads are screened with a gradient-based estimate. "
-        f"{_computed_exactly(sweeps, options)} {next(iter(sweeps.values())).selection.sentence()}"
+        f"{_computed_exactly(sweeps, options, first)} {next(iter(sweeps.values())).selection.sentence()}"
     )
     sentences = [how]
     for name, sweep in sweeps.items():
@@ -43,7 +43,7 @@ def ablation_statements(
     return sentences
 
 
-def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> str:
+def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions, first: str) -> str:
     """Which effects are exact."""
     if options.exact == "all":
         return "The effects of all heads are computed exactly."
@@ -56,8 +56,8 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> 
     changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
     return (
         f"The effects of {top}, and of {changed}, are computed exactly. A head's "
-        f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's. Ranking heads "
-        "by their change in entropy may give a different order."
+        f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from that of the same head in {first!r}. "
+        "Ranking heads by their change in entropy may give a different order."
     )
 
 

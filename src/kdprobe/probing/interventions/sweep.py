@@ -207,5 +207,5 @@ def refuse_packed(name: str, record: ModelRecord) -> None:
             f"The weights of {name!r} are quantised ({record.quantisation}), so heads and circuits cannot be exchanged "
             "exactly.",
             "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, association) "
-            "and geometry, which keep adapters beside quantised weights.",
+            "and geometry, which do not merge adapters into quantised weights.",
         )
