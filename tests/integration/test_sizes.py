@@ -9,7 +9,7 @@ import kdprobe
 from architectures import ARCHITECTURES, write_model
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.costs import runner
-from kdprobe.experiment.costs.devices import TABLE, Devices
+from kdprobe.experiment.costs.devices import TABLE, Devices, core
 from kdprobe.models import load_tokenizer, resolve
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.sizes import sizes
@@ -56,7 +56,7 @@ def test_arithmetic_is_what_torch_counts(torch, family, tokenizer, tmp_path, mon
 
     folder = write_model(family, tokenizer, tmp_path / family)
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
-    pure = runner.Efficiency(1.0, 1.0, 1.0, 0.0, 1, 0.0, float("inf"))
+    pure = runner.Efficiency(1.0, 1.0, 1.0, 0.0, 1, 0.0, float("inf"), 1.0)
     monkeypatch.setattr(runner, "EAGER_CPU", pure)
     slow = Devices(TABLE["apple-m"])
     run = runner.Runner(sizes(resolve(str(folder)), Memory()), "float32", slow)
@@ -144,3 +144,29 @@ def test_models_can_be_planned_without_their_weights_but_not_run(planned, tiny_m
     assert costs == pytest.approx([row["cost"]["seconds"] for row in planned().stage_rows])
     with pytest.raises(KdprobeError, match="does not contain a model"):
         kdprobe.run(config, store=tmp_path / "store", progress=False)
+
+
+def test_training_keeps_what_autograd_saves(torch, tokenizer, tmp_path, monkeypatch):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = write_model(
+        "llama", tokenizer, tmp_path / "llama", hidden_size=64, intermediate_size=192, num_hidden_layers=4
+    )
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=1, target_modules=targets))
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    ids = torch.ones(4, 16, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        _held = model.base_model.model.model(ids).last_hidden_state
+    run = runner.Runner(sizes(resolve(str(folder)), Memory()), "float32", Devices(core()))
+    predicted = run.training_memory(4, 16, 0, again=False) - run.training_memory(0, 16, 0, again=False)
+    assert predicted / run.efficiency.kept == pytest.approx(sum(size for size, _ in saved.values()), rel=0.15)

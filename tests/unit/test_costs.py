@@ -35,7 +35,7 @@ def llama(layers, hidden, inner, heads, rows=128_256):
 
 LARGE = llama(126, 16384, 53248, 128)
 SMALL = llama(32, 4096, 14336, 32)
-PURE = Efficiency(1.0, 1.0, 1.0, 0.0, 1, 0.0, float("inf"))
+PURE = Efficiency(1.0, 1.0, 1.0, 0.0, 1, 0.0, float("inf"), 1.0)
 SLOW = dataclasses.replace(TABLE["h100"], half=1.0, single=1.0, bandwidth=float("inf"))
 """One operation per second, and no time for memory: seconds are operations."""
 

@@ -212,13 +212,14 @@ def _started(processes: Helpers, experiment: Experiment, memory: Memory) -> Help
     from kdprobe.models.load import needs_conversion
     from kdprobe.models.outline.blueprint import are_known
     from kdprobe.models.outline.fork import cores
+    from kdprobe.models.outline.sizes import are_counted
     from kdprobe.models.reference import resolve
 
     if not memory.knows(_PLAN, _asked(experiment)):
         # There are probably new prompts to render.
         processes.without_torch.start()
     student = resolve(experiment.student.model, experiment.student.revision)
-    if not are_known(student, memory):
+    if not (are_known(student, memory) and are_counted(student, memory)):
         # A conversion imports torch into this process, and with one core, it takes longer to import two things.
         if needs_conversion(student) or cores() == 1:
             processes.close()

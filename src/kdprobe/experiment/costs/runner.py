@@ -35,6 +35,7 @@ class Efficiency:
         cache: How often the cache of keys and values is moved per step.
         start: Seconds to start and to import libraries.
         load: Bytes per second at which weights are loaded onto one device.
+        kept: Memory that allocators hold in training, per byte in use.
     """
 
     reading: float
@@ -44,13 +45,15 @@ class Efficiency:
     cache: float
     start: float
     load: float
+    kept: float
 
 
-EAGER_CPU = Efficiency(0.7, 0.6, 1.0, 0.5e-3, 5, 3, 0.4e9)
-"""transformers on a CPU: its cache is copied as it grows, and repeated for the query heads that share it."""
-EAGER_GPU = Efficiency(0.4, 0.35, 0.7, 0.3e-3, 5, 15, 1e9)
+EAGER_CPU = Efficiency(0.7, 0.6, 1.0, 0.5e-3, 5, 3, 0.4e9, 1.4)
+"""transformers on a CPU: its cache is copied as it grows, and repeated for the query heads that share it; the C library
+does not return freed blocks of tensors of varying sizes."""
+EAGER_GPU = Efficiency(0.4, 0.35, 0.7, 0.3e-3, 5, 15, 1e9, 1.1)
 """transformers on a GPU: some 40 kernels per layer, each started by Python."""
-FUSED_GPU = Efficiency(0.5, 0.35, 0.7, 0.02e-3, 1, 60, 1e9)
+FUSED_GPU = Efficiency(0.5, 0.35, 0.7, 0.02e-3, 1, 60, 1e9, 1.1)
 """An engine such as vLLM, with captured graphs and a paged cache."""
 _NODE = 8
 """GPUs that are connected directly."""
@@ -161,14 +164,13 @@ class Runner:
     def training_memory(self, batch: float, context: float, adapter: int, *, again: bool) -> float:
         """Bytes on each device in training, the process included.
 
-        What the backward pass needs of a layer: the states before and after both norms (in float32), queries, keys and
-        values repeated for the query heads, what attention returns, and three vectors of the MLP.
+        What the backward pass needs of a layer: the inputs of both norms and of the adapters, in float32; queries, and
+        keys and values repeated for the query heads; and three vectors of the MLP.
         """
         sizes = self.sizes
-        norms = 5 * sizes.hidden * max(self.width, 4 if self.width < 4 else 0)  # noqa: PLR2004
-        layer = norms + (4 * sizes.heads * sizes.head_dim + 3 * sizes.inner) * self.width
+        layer = 4 * sizes.hidden * 4 + 3 * (sizes.heads * sizes.head_dim + sizes.inner) * self.width
         kept = sizes.layers * sizes.hidden * self.width + layer if again else sizes.layers * layer
-        states = batch * context * (kept + 2 * sizes.hidden * 4)
+        states = batch * context * (kept + 2 * sizes.hidden * 4) * self.efficiency.kept
         return self._process + (self.weights + states) / self._share + adapter * _ADAM + 4 * CHUNK
 
     @property
