@@ -155,7 +155,8 @@ class RowsFile:
         if key not in self._tables:
             with self.file.open("rb") as stream:
                 self._check(group, stream)
-                parquet = pq.ParquetFile(stream, metadata=self._metadata)
+            # By its name: reads through a Python stream wait for each other's threads.
+            with pq.ParquetFile(self.file, metadata=self._metadata, pre_buffer=False) as parquet:
                 names = [name for name in self._columns if distributions or not is_distribution(name)]
                 table = parquet.read_row_group(group, columns=names, use_threads=False)
             refuse_malformed(table)
