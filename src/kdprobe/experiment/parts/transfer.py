@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 from kdprobe.experiment.parts.divide import divided
@@ -51,7 +52,7 @@ def transfer_in_parts(
         seconds = sum(each.manifest["seconds"] for each in sets)
         manifest = sets[0].manifest | {"sampling": whole.settings["sampling"], "seconds": seconds}
         write(TransferSet(responses, manifest), folder)
-        write_prompt_ids(folder, {id_: ids for path in inputs for id_, ids in read_prompt_ids(path).items()})
+        write_prompt_ids(folder, chain.from_iterable(map(read_prompt_ids, inputs)))
         found = [read_json(path / FIDELITY) for path in inputs]
         served = {name: sum(each.get(name, 0) for each in found) for name in SERVED if name in found[0]}
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), context.problems.transfer)) | served)

@@ -96,7 +96,7 @@ class Lessons:
         return Priming(
             strategy=label,
             unprimed=self._unprimed(label),
-            prompts=read_prompt_ids(folder),
+            prompts=dict(read_prompt_ids(folder)),
             responses=first_answers(read_answers(folder), len(context.problems.transfer)),
             tests=self.tests[label] if tests else {},
             sees_gold=tests and reads_gold(context.host, strategy, context.problems.test),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.problem import Problem
 
 PROMPTS = "prompts.parquet"
+_AT_ONCE = 512
+"""Prompts in memory: Python's lists of numbers are large."""
+Item = TypeVar("Item")
 Tokens = Sequence[int] | NDArray[np.integer[Any]]
 
 
@@ -33,27 +37,44 @@ def write_prompts(
     Returns:
         The form of the prompts, with `{question}` for the question, or `None` if they have several.
     """
-    texts = prompt_texts(tokenizer, [conversations[problem.id] for problem in problems])
-    ids = texts_ids(tokenizer, texts)
-    write_prompt_ids(folder, {problem.id: tokens for problem, tokens in zip(problems, ids, strict=True)})
-    forms = {prompt_form(text, problem.question) for problem, text in zip(problems, texts, strict=True)}
+    forms: set[str] = set()
+
+    def prompts() -> Iterator[tuple[str, Tokens]]:
+        for some in _chunks(problems):
+            texts = prompt_texts(tokenizer, [conversations[problem.id] for problem in some])
+            forms.update(prompt_form(text, problem.question) for problem, text in zip(some, texts, strict=True))
+            ids = texts_ids(tokenizer, texts)
+            yield from ((problem.id, tokens) for problem, tokens in zip(some, ids, strict=True))
+
+    write_prompt_ids(folder, prompts())
     return forms.pop() if len(forms) == 1 else None
 
 
-def write_prompt_ids(folder: Path, prompts: Mapping[str, Tokens]) -> None:
-    """Writes prompt token ids by problem id into a stage's folder."""
-    import pandas as pd
+def write_prompt_ids(folder: Path, prompts: Iterable[tuple[str, Tokens]]) -> None:
+    """Writes pairs of problem id and prompt token ids into a stage's folder, without holding all of them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    pd.DataFrame({"id": [*prompts], "token_ids": [*prompts.values()]}).to_parquet(folder / PROMPTS)
+    schema = pa.schema({"id": pa.string(), "token_ids": pa.list_(pa.int64())})
+    with pq.ParquetWriter(folder / PROMPTS, schema) as writer:
+        for some in _chunks(prompts):
+            writer.write_table(pa.table([[id_ for id_, _ in some], [ids for _, ids in some]], schema=schema))
 
 
-def read_prompt_ids(folder: Path) -> dict[str, list[int]]:
-    """The prompt token ids in a stage's folder by problem id; empty if it has none."""
+def read_prompt_ids(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Pairs of problem id and prompt token ids in a stage's folder; none if it has no prompts."""
     import pyarrow.parquet as pq
 
     file = folder / PROMPTS
-    rows = pq.read_table(file).to_pylist() if file.is_file() else []
-    return {row["id"]: row["token_ids"] for row in rows}
+    if file.is_file():
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_AT_ONCE):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    remaining = iter(values)
+    return iter(lambda: list(islice(remaining, _AT_ONCE)), [])
 
 
 def count_unlike_template(

@@ -115,7 +115,7 @@ def transfer_stage(
         if isinstance(teacher, RenderingTeacher):
             write_prompts(folder, tokenizer, problems, primed)
         elif returned:
-            write_prompt_ids(folder, returned)
+            write_prompt_ids(folder, returned.items())
             record = replace(context.teacher_reader.record, conversation=context.student.conversation)
             unlike = count_unlike_template(record, returned, primed)
             served = dict(zip(SERVED, (len(returned), unlike), strict=True))
