@@ -1,4 +1,4 @@
-"""A tiny experiment with a stage that waits as long as asked, commands that run it, and why tests may be skipped."""
+"""A tiny experiment with a teacher and a stage that wait as long as asked, commands that run it, and why tests may be skipped."""
 
 import json
 import os
@@ -16,17 +16,29 @@ from kdprobe.testing import problem_rows
 pytest_plugins = ["kdprobe.testing"]
 
 WAITING = """
+import os
+import time
 from pathlib import Path
 
-from kdprobe import AnalysisSpec, hookimpl
+from kdprobe import AnalysisSpec, TeacherSpec, hookimpl
+from kdprobe.teachers import TransformersOptions, TransformersTeacher
+
+
+class Gated(TransformersTeacher):
+    def respond(self, requests, sampling):
+        with Path("asked").open("a+") as file:
+            print(*[request.id.partition(",")[0] for request in requests], file=file, flush=True)
+            file.seek(0)
+            number = len(file.readlines())
+        while Path("allowed").exists() and number > int(Path("allowed").read_text()):
+            time.sleep(0.02)
+        yield from super().respond(requests, sampling)
 
 
 class Waiting:
     needs = frozenset({"students"})
 
     def run(self, context):
-        import time
-
         import pandas as pd
         from kdprobe.probing import AnalysisResult
 
@@ -37,6 +49,11 @@ class Waiting:
         if Path("fail").exists():
             raise ZeroDivisionError("as asked")
         return AnalysisResult(tables={"names": pd.DataFrame({"student": [s.name for s in context.students]})})
+
+
+@hookimpl
+def kdprobe_teachers():
+    yield TeacherSpec(name="gated", summary="Waits for permission", build=Gated, options=TransformersOptions)
 
 
 @hookimpl
@@ -56,6 +73,8 @@ transfer = 24
 test = 4
 [student]
 model = "{model}"
+[teacher]
+name = "gated"
 [teacher.options]
 model = "{model}"
 batch_size = 1
@@ -107,9 +126,9 @@ def folder(tiny_model, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def as_usual(request):
-    """The stage that waits does so only where a test asks for it."""
+    """The teacher and the stage wait only where a test asks for it."""
     if "folder" in request.fixturenames:
-        for name in ("wait", "fail", "began"):
+        for name in ("asked", "allowed", "wait", "fail", "began"):
             (request.getfixturevalue("folder") / name).unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ from kdprobe.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from kdprobe.console.relay import Progressed, Said
+    from kdprobe.experiment.executors.child import Child, in_child
     from kdprobe.experiment.executors.executor import Ended, Executor, Job, Report, Task
     from kdprobe.experiment.executors.job import make_stage
     from kdprobe.experiment.executors.wire import as_message, end_of, event_from
@@ -14,6 +15,7 @@ else:
         __name__,
         {
             "kdprobe.console.relay": ["Progressed", "Said"],
+            "kdprobe.experiment.executors.child": ["Child", "in_child"],
             "kdprobe.experiment.executors.executor": ["Ended", "Executor", "Job", "Report", "Task"],
             "kdprobe.experiment.executors.job": ["make_stage"],
             "kdprobe.experiment.executors.wire": ["as_message", "end_of", "event_from"],
@@ -21,6 +23,7 @@ else:
     )
 
 __all__ = [
+    "Child",
     "Ended",
     "Executor",
     "Job",
@@ -31,5 +34,6 @@ __all__ = [
     "as_message",
     "end_of",
     "event_from",
+    "in_child",
     "make_stage",
 ]

@@ -6,8 +6,6 @@ It ends when stdin does, and with it everything that it started.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
@@ -15,6 +13,7 @@ from threading import Thread
 from typing import Any, TextIO
 
 from kdprobe import KdprobeError
+from kdprobe.experiment import in_child
 from kdprobe_ray.cluster import join
 from kdprobe_ray.tasks import Tasks
 
@@ -23,10 +22,7 @@ _POLL_SECONDS = 0.2
 
 def main() -> None:
     """Runs tasks until stdin ends."""
-    # Ray prints to stdout.
-    told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told = in_child()
     given = json.loads(sys.stdin.readline())
     orders: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     Thread(target=_read, args=(orders,), daemon=True).start()

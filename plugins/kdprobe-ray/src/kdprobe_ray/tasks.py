@@ -146,11 +146,11 @@ class Tasks:
                 f"{retries})."
             )
             return as_message(Said(text))
-        times = "once" if entry.losses == 1 else f"{entry.losses} times"
+        times = f"{entry.losses} times, most recently " if entry.losses > 1 else ""
         return as_message(
             Ended(
                 error=KdprobeError(
-                    f"The process or machine running {label} was lost {times}, most recently {how}.",
+                    f"The process or machine running {label} was lost {times}{how}.",
                     "Check how much memory that machine has. Saved work is kept: rerun the same command to resume.",
                 )
             )

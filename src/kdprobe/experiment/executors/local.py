@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
+from kdprobe.experiment.executors.child import Child
 from kdprobe.experiment.executors.executor import Ended, Job, Report, Task
-from kdprobe.experiment.executors.wire import event_from
+from kdprobe.experiment.executors.wire import Message, event_from
 from kdprobe.models.outline.device import default_device, thread_count
 from kdprobe.words import counted
 
 _STOP_SECONDS = 5.0
-_SHOWN_LINES = 3
-"""Last lines of what a worker printed, in the message about its death."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -70,29 +65,15 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A worker process, and a thread that reads what it tells."""
+    """A worker process, and what it runs."""
 
     def __init__(self, job: Mapping[str, Any], report: Report, environment: Mapping[str, str]) -> None:
         self._task: Task | None = None
         self._dead = False
         self._lock = Lock()
         self._report = report
-        self._printed: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "kdprobe.experiment.executors.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
-            encoding="utf-8",
-            errors="replace",
-            # Ctrl-C reaches only this process, which then stops the workers.
-            start_new_session=True,
-        )
-        self._send(job)
-        self._readers = [Thread(target=read, daemon=True) for read in (self._forward, self._listen)]
-        for reader in self._readers:
-            reader.start()
+        self._child = Child("kdprobe.experiment.executors.worker", job, environment)
+        self._child.listen(self._hear, self._ended)
 
     def run(self, task: Task) -> bool:
         """Has it run a task, unless it is busy or dead; returns whether it does."""
@@ -100,65 +81,38 @@ class _Worker:
             if self._task or self._dead:
                 return False
             self._task = task
-        self._send(asdict(task))
+        self._child.send(asdict(task))
         return True
 
     def stop(self) -> None:
         """Stops it in the middle of whatever it does."""
         with self._lock:
             self._task = None
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        for reader in self._readers:
-            reader.join(_STOP_SECONDS)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        self._child.terminate(_STOP_SECONDS)
 
-    def _send(self, data: Mapping[str, Any]) -> None:
-        assert self._process.stdin  # noqa: S101 - a pipe
-        # If it has died, the thread that listens reports it.
-        with suppress(BrokenPipeError):
-            print(json.dumps(data), file=self._process.stdin, flush=True)
+    def _hear(self, message: Message) -> None:
+        if (task := self._task) is None:
+            return
+        event = event_from(message)
+        if isinstance(event, Ended):
+            # Idle before it is reported, because the report may lead to the next task.
+            self._task = None
+        self._report(task, event)
 
-    def _listen(self) -> None:
-        assert self._process.stdout  # noqa: S101 - a pipe
-        for line in self._process.stdout:
-            if (task := self._task) is None:
-                continue
-            event = event_from(json.loads(line))
-            if isinstance(event, Ended):
-                # Idle before it is reported, because the report may lead to the next task.
-                self._task = None
-            self._report(task, event)
+    def _ended(self) -> None:
         with self._lock:
             self._dead, task = True, self._task
         if task:
             self._report(task, Ended(error=self._death(task)))
 
-    def _forward(self) -> None:
-        """Prints what libraries print."""
-        assert self._process.stderr  # noqa: S101 - a pipe
-        for line in self._process.stderr:
-            self._printed = [*self._printed, line.rstrip()][-_SHOWN_LINES:]
-            sys.stderr.write(line)
-
     def _death(self, task: Task) -> KdprobeError:
-        code = self._process.wait()
+        code, last = self._child.death()
         if code == -signal.SIGKILL:
             return KdprobeError(
                 f"The process that ran {task.label} was killed, perhaps because memory ran out.",
                 "Lower --jobs, or use smaller batches; finished stages are kept.",
             )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        last = f", after printing: {' '.join(self._printed)}" if self._printed else ""
         return KdprobeError(f"The process that ran {task.label} {how}{last}.", "Finished stages are kept.")
 
 

@@ -27,12 +27,11 @@ _Event = tuple[Task, Said | Progressed | Ended]
 
 @dataclass
 class _Entry:
-    """A stage of the plan. Its key is a hash over those of all its inputs, so it is computed only once.
+    """A stage of the plan.
 
     Attributes:
         stage: The stage.
         label: Its number in the plan, its kind and its name.
-        key: Its key.
         needs: The keys of its inputs.
         done: Whether it is finished and whole.
         started: When it was submitted, by the monotonic clock; `None` before.
@@ -40,7 +39,6 @@ class _Entry:
 
     stage: Stage
     label: str
-    key: str
     needs: list[str]
     done: bool = False
     started: float | None = None
@@ -73,7 +71,7 @@ class Schedule:
             key, label = stage.key, f"[{index:>{digits}}/{len(stages)}] {stage.kind} {stage.name}"
             # Arms with the same conversations share stages; those after the first wait for it.
             needs = [key] if key in self._by_key else [needed.key for needed in stage.inputs]
-            self._entries.append(_Entry(stage, label, key, needs))
+            self._entries.append(_Entry(stage, label, needs))
             self._by_key.setdefault(key, self._entries[-1])
         self._missing = {key for key, entry in self._by_key.items() if not self.store.has(entry.stage)}
         self._running: set[str] = set()
@@ -131,9 +129,9 @@ class Schedule:
             self.finished(entry.stage, False)
 
     def _begin(self, entry: _Entry, executor: Executor) -> None:
-        self._missing.add(entry.key)
+        self._missing.add(entry.stage.key)
         entry.started = time.monotonic()
-        self._running.add(entry.key)
+        self._running.add(entry.stage.key)
         note(f"{entry.label} …")
         with as_part(self._remainder(entry)):
             executor.submit(task_of(entry.stage))
@@ -167,7 +165,7 @@ class Schedule:
             return
         entry.done = True
         self._made |= ended.made
-        self._missing.discard(entry.key)
+        self._missing.discard(entry.stage.key)
         if ended.made:
             self._estimates.add(self.store.checks.manifest(self.store.folder(entry.stage)))
             took = time.monotonic() - (entry.started or 0.0)
@@ -190,7 +188,7 @@ class Schedule:
 
     def _remainder(self, entry: _Entry | None) -> Remainder:
         """What is left of the run while a stage runs, or between two stages."""
-        others = [self._by_key[key] for key in self._missing if entry is None or key != entry.key]
+        others = [self._by_key[key] for key in self._missing if entry is None or key != entry.stage.key]
         after = outlook(self._estimates.of(other.stage) for other in others)
         side_by_side = max(1, min(self.jobs or 1, len(others)))
         estimate = self._estimates.of(entry.stage) if entry else None

@@ -16,18 +16,14 @@ from threading import Lock, Thread
 from typing import TextIO
 
 from kdprobe.console.relay import Progressed, Said
+from kdprobe.experiment.executors.child import in_child
 from kdprobe.experiment.executors.executor import Ended, Task
 from kdprobe.experiment.executors.wire import as_message, end_of
 
 
 def main() -> None:
     """Runs stages until stdin ends."""
-    # What libraries print must not be taken for what is told.
-    told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    # Ctrl-C is for the process that has the terminal.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    outlet = _Outlet(told)
+    outlet = _Outlet(in_child())
     job = json.loads(sys.stdin.readline())
     tasks: SimpleQueue[Task] = SimpleQueue()
     Thread(target=_read, args=(tasks,), daemon=True).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -42,7 +42,7 @@ class Stage:
         """Keeps secrets out of keys and manifests."""
         object.__setattr__(self, "settings", without_secrets(self.settings))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of the settings and the inputs' keys."""
         return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
