@@ -15,8 +15,10 @@ from kdprobe import KdprobeError
 from kdprobe.testing import check_executor, host_with
 
 RAY = ("--executor", "ray")
-KILLS = 20 if "KDPROBE_ALL_FAULTS" in os.environ else 2
+ALL_FAULTS = "KDPROBE_ALL_FAULTS" in os.environ
+KILLS = 20 if ALL_FAULTS else 2
 """Of processes; each takes seconds, because another one has to start."""
+all_faults = pytest.mark.skipif(not ALL_FAULTS, reason="starts Ray once more: KDPROBE_ALL_FAULTS=1")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,7 @@ def test_a_stage_that_fails_gives_its_sentence_and_nothing_is_retried(folder, co
     assert "ray::" not in err
 
 
+@all_faults
 def test_a_stage_that_is_lost_too_often_gives_a_sentence(folder, command, copy):
     (folder / "wait").touch()
     process = command.start("--store", copy, *RAY, "--option", "ray.retries=0")
@@ -137,7 +140,10 @@ def test_a_stage_that_is_lost_too_often_gives_a_sentence(folder, command, copy):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=all_faults)],
+)
 def test_nothing_outlives_the_command(folder, command, copy, number, code):
     (folder / "wait").touch()
     process = command.start("--store", copy, *RAY)
@@ -151,6 +157,7 @@ def test_nothing_outlives_the_command(folder, command, copy, number, code):
     until(lambda: not alive(processes), 30.0)
 
 
+@all_faults
 def test_a_stage_for_which_there_is_no_room_is_refused(command, copy):
     _, err = command.run("--store", copy, *RAY, "--option", "ray.memory_gib=1e6", code=1)
     assert "analyse waiting needs 1 CPUs and 1e+06 GiB of memory, which this machine does not have." in err
