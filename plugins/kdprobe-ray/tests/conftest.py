@@ -1,4 +1,4 @@
-"""A tiny experiment with a teacher and a stage that wait as long as asked, commands that run it, and why tests may be skipped."""
+"""A tiny experiment with a teacher and a stage that wait, commands that run it, and why tests may be skipped."""
 
 import json
 import os

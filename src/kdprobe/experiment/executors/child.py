@@ -1,4 +1,4 @@
-"""Child processes that are given lines of JSON on stdin, and tell lines of JSON on stdout."""
+"""Child processes that exchange lines of JSON with this one: orders on their stdin, messages on their stdout."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from threading import Lock, Thread
 from typing import Any, TextIO
 
 _READ_SECONDS = 5.0
-"""How long to wait for the rest of what a process that has ended had to tell."""
+"""How long to wait for the threads that read what an ended process left in its pipes."""
 _SHOWN_LINES = 3
 """Last lines of what a process printed, in the message about its death."""
 
 
 class Child:
-    """A Python module that runs in a process of its own, which ends with this one.
+    """A Python module run as a child process, for executors that need other processes.
 
-    Ctrl-C reaches only this process; the other one leads a group of its own.
+    The child is started in a session of its own, so Ctrl-C reaches only this process, which then stops the child. The
+    module should exit when its stdin ends, so that it never outlives this process.
 
     Args:
         module: The module, run with `python -m`.
-        first: The first line that it is given.
-        environment: Variables in addition to those of this process.
-        show: Whether to show what it prints.
+        first: The first line to send, as data for JSON.
+        environment: Environment variables to set in addition to those of this process.
+        show: Whether to copy the child's stderr to this process's stderr.
     """
 
     def __init__(self, module: str, first: Any, environment: Mapping[str, str], *, show: bool = True) -> None:
@@ -49,22 +50,22 @@ class Child:
         self.send(first)
 
     def send(self, data: Any) -> None:
-        """Gives it a line. If it has died, that shows in what it tells: nothing more."""
+        """Sends data as a line of JSON. If the child has died, this does nothing; `listen` reports its end."""
         assert self._process.stdin  # noqa: S101 - a pipe
         with suppress(BrokenPipeError), self._sending:
             print(json.dumps(data), file=self._process.stdin, flush=True)
 
     def next(self) -> Any:
-        """Waits for its next line, before `listen`; `None` if it ends."""
+        """Waits for one message and returns it, or `None` if the child ended; only before `listen`."""
         assert self._process.stdout  # noqa: S101 - a pipe
         return json.loads(self._process.stdout.readline() or "null")
 
     def listen(self, hear: Callable[[Any], None], ended: Callable[[], None]) -> None:
-        """Has a thread hear all its further lines, and then learn of its end."""
+        """Starts a thread that calls `hear` with each further message, and `ended` once the child has closed its stdout."""
         self._read(self._pass_on, hear, ended)
 
     def end(self, seconds: float) -> None:
-        """Ends its input and gives it time to end by itself; then stops it and everything that it started."""
+        """Closes the child's stdin, waits up to `seconds` for it to exit, then kills what is left of its process group."""
         assert self._process.stdin  # noqa: S101 - a pipe
         try:
             with suppress(BrokenPipeError):
@@ -73,12 +74,12 @@ class Child:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            # Also what it left, and even if there was no time to wait.
+            # Even if the wait was interrupted; also processes that it started and left behind.
             self._signal(signal.SIGKILL)
             self._close()
 
     def terminate(self, seconds: float) -> None:
-        """Stops it in the middle of whatever it does, and everything that it started."""
+        """Sends SIGTERM to the child's process group, and SIGKILL if it has not exited after `seconds`."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(seconds)
@@ -88,7 +89,7 @@ class Child:
             self._close()
 
     def death(self) -> tuple[int, str]:
-        """Waits for its end: its exit code, and what it printed last, as the end of a sentence."""
+        """Waits for the child to exit; returns its exit code and the last lines of its stderr, as the end of a sentence."""
         code = self._process.wait()
         return code, f", after printing: {' '.join(self._printed)}" if self._printed else ""
 
@@ -125,10 +126,10 @@ class Child:
 
 
 def in_child() -> TextIO:
-    """Prepares a process that a `Child` runs in; returns the stream for what it tells.
+    """Prepares a process that was started as a `Child`, and returns the stream for its messages.
 
-    What libraries print to stdout goes to stderr, so that it is not taken for what is told. Ctrl-C is for the process
-    that has the terminal.
+    From here on, anything printed to stdout goes to stderr, so that it cannot be mistaken for a message. SIGINT is
+    ignored, because Ctrl-C is handled by the parent.
     """
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
