@@ -61,11 +61,11 @@ class Child:
         return json.loads(self._process.stdout.readline() or "null")
 
     def listen(self, hear: Callable[[Any], None], ended: Callable[[], None]) -> None:
-        """Starts a thread that calls `hear` with each further message, and `ended` once the child has closed its stdout."""
+        """Starts a thread that calls `hear` with each further message, and `ended` when the child ends."""
         self._read(self._pass_on, hear, ended)
 
     def end(self, seconds: float) -> None:
-        """Closes the child's stdin, waits up to `seconds` for it to exit, then kills what is left of its process group."""
+        """Closes the child's stdin, waits up to `seconds` for it to exit, then kills its process group."""
         assert self._process.stdin  # noqa: S101 - a pipe
         try:
             with suppress(BrokenPipeError):
@@ -89,7 +89,7 @@ class Child:
             self._close()
 
     def death(self) -> tuple[int, str]:
-        """Waits for the child to exit; returns its exit code and the last lines of its stderr, as the end of a sentence."""
+        """Waits for the child to exit; returns its exit code and, as the end of a sentence, its last lines of stderr."""
         code = self._process.wait()
         return code, f", after printing: {' '.join(self._printed)}" if self._printed else ""
 
