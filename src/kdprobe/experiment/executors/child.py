@@ -89,7 +89,7 @@ class Child:
             self._close()
 
     def death(self) -> tuple[int, str]:
-        """Waits for the child to exit; returns its exit code and, as the end of a sentence, its last lines of stderr."""
+        """Waits for the child to exit; returns its exit code and, as a clause, its last lines of stderr."""
         code = self._process.wait()
         return code, f", after printing: {' '.join(self._printed)}" if self._printed else ""
 
