@@ -298,7 +298,7 @@ def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"teacher": object()}, "The teacher runs elsewhere and shows no attention."),
+        ({"teacher": object()}, "The teacher runs elsewhere and does not expose its attention."),
         ({"primings": []}, "does not learn from a teacher's answers"),
     ],
 )

@@ -195,7 +195,7 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
         ),
         (["MODEL", "--option", "heads.metric=entropie"], "There is no head metric 'entropie' for these patterns"),
         (["MODEL", "--adapter", "a=nowhere"], "The adapter 'nowhere' has no"),
-        (["MODEL", "--analysis", "confidence"], "needs scores; the context has patterns and problems and students"),
+        (["MODEL", "--analysis", "confidence"], "needs scores. Available here: patterns, problems, students"),
         (["MODEL", "--analysis", "divergence"], "there is only 'tiny'"),
         (["MODEL", "--analysis", "attention", "--option", "attention.heads=[[9,9]]"], "There is no layer 9, head 9"),
         (["MODEL", "--problems", "nowhere.jsonl"], "cannot be read"),
@@ -218,7 +218,7 @@ def test_analyses_of_files_refuse_what_needs_students(tmp_path):
 
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 1)))
     context = AnalysisContext(patterns=read_patterns([str(tmp_path / "a.npy")]))
-    with pytest.raises(KdprobeError, match="needs problems and scores and students; the context has patterns"):
+    with pytest.raises(KdprobeError, match="needs problems, scores and students\\. Available here: patterns"):
         run_analysis("confidence", Host().create("analyses", "confidence", None), context)
 
 

@@ -57,7 +57,7 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding([arms["a@0"], arms["a@1"]], [arms["b@0"], arms["b@1"]])
     assert found.sentence == (
-        "3 problems were solved with more seeds by 'a', 1 with more seeds by 'b'. Of the 3, the two with the "
+        "3 problems were solved by more seeds of 'a', 1 by more seeds of 'b'. Of the 3, the two with the "
         "largest difference in how many seeds solved the problem:"
     )
     assert found.shown[0].id == "p0"
@@ -71,7 +71,7 @@ def test_one_problem_that_weighs_more_than_those_of_the_other_side_is_not_called
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding(*([arms[f"{side}@{seed}"] for seed in range(4)] for side in "ab"))
     assert found.sentence == (
-        "1 problem was solved with more seeds by 'a', 3 with more seeds by 'b'. The one solved with more seeds by 'a':"
+        "1 problem was solved by more seeds of 'a', 3 by more seeds of 'b'. The one solved by more seeds of 'a':"
     )
     assert [problem.id for problem in found.shown] == ["p0"]
 

@@ -60,7 +60,7 @@ def test_different_quantities_are_not_ranked_together():
         ({"k": 0, "table": "heads"}, "Set k to at least 1"),
         ({"k": 1, "table": "tails"}, "There is no table 'tails'"),
         ({"k": 1, "table": "heads", "by": "size"}, "no column 'size'.*'value', 'moved'"),
-        ({"k": 1, "table": "heads", "by": "metric"}, "holds no numbers. Set by to one of 'value'\\."),
+        ({"k": 1, "table": "heads", "by": "metric"}, "holds no numbers. Set `by` to one of 'value'\\."),
         ({"k": 1, "table": "heads", "by": "moved"}, "holds no numbers"),
         ({"k": 1, "table": "heads", "seed": 0}, "no column 'seed'"),
         ({"k": 1, "table": "heads", "student": "c"}, "No row of 'heads' has student='c'. The values are 'b', 'a'"),

@@ -25,7 +25,7 @@ EPILOG = """\b
 Examples:
   kdprobe probe smollm2-135m-instruct --problems mine.jsonl
   kdprobe probe MODEL --adapter a=first --adapter b=second --out probed
-  kdprobe probe MODEL --adapter none@0=x --adapter none@1=y  # two seeds
+  kdprobe probe MODEL --adapter a@0=x --adapter a@1=y  # seeds 0 and 1 of a
   kdprobe probe MODEL --analysis heads --option heads.smallest_effect=0.1
   kdprobe probe --patterns a=a.npz --patterns b=b.npz --analysis divergence
 """

@@ -121,5 +121,5 @@ def _number(cell: str, file: Path) -> Decimal | None:
 def _count(cell: str, file: Path) -> int | None:
     number = _number(cell, file)
     if number is not None and (number < 0 or number % 1):
-        raise KdprobeError(f"{file}: {cell!r} is not a count.", "Use integers in the columns correct and n.")
+        raise KdprobeError(f"{file}: {cell!r} is not a count.", "Use integers in the columns 'correct' and 'n'.")
     return None if number is None else int(number)

@@ -241,7 +241,7 @@ def _applies(judged: Mapping[str, JudgedAnswers]) -> bool:
 def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -> str | None:
     both = f"{chosen} {test.difference * 100:+.1f}, {name} {other.difference * 100:+.1f} points"
     if test.difference * other.difference < 0:
-        return f"the order reverses ({both})"
+        return f"with the extractor {name!r}, the order reverses ({both})"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
         shown, missed = (chosen, name) if test.p < SIGNIFICANT else (name, chosen)
         return f"significant with the extractor {shown!r} but not with {missed!r} ({both})"

@@ -27,7 +27,7 @@ def refuse_cut_rows(name: str, distiller: Distiller, tail: float | None) -> None
         raise KdprobeError(
             f"With transfer.tail = {tail:g}, a transfer set keeps only as many tokens as forward KL needs, but the "
             f"distiller {name!r} uses more than that.",
-            'Remove transfer.tail and capture again, or distil with the options divergence = "forward-kl".',
+            'Remove transfer.tail and capture again, or distil with the option divergence = "forward-kl".',
         )
 
 

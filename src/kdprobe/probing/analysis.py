@@ -13,6 +13,7 @@ from kdprobe.probing.precision import CHECKED, rounding
 from kdprobe.problems.problem import Problem
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
+from kdprobe.words import enumerated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,9 +165,9 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
         KdprobeError: The context lacks something.
     """
     if missing := sorted(analysis.needs - context.has):
-        available = " and ".join(sorted(context.has)) or "nothing"
+        available = ", ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
-            f"The analysis {name!r} needs {' and '.join(missing)}; the context has {available}.",
+            f"The analysis {name!r} needs {enumerated(missing)}. Available here: {available}.",
             "Scores and teaching (what the teacher read and wrote) come from an experiment, students from a model, "
             "patterns from files or students, and counterfactuals from a problem source that offers them, such as "
             "gsm-symbolic.",

@@ -126,9 +126,9 @@ def _sentence(
 ) -> str:
     a, b = names
     sampled = any(answer["others"] for each in split for side in each.sides for answer in side)
-    how = "more often" if sampled else "only" if seeds == [1, 1] else "with more seeds"
+    by_whom = "more often by" if sampled else "only by" if seeds == [1, 1] else "by more seeds of"
     by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
-    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a!r}, {by[1]} {how} by {b!r}."
+    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {by_whom} {a!r}, {by[1]} {by_whom} {b!r}."
     if few:
         return counts
     known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)
@@ -136,7 +136,7 @@ def _sentence(
     of = by[0] + by[1] if total == 0 else by[total < 0]
     if of <= len(shown):
         # With several seeds or samples, one problem may weigh more than many on the other side.
-        return f"{counts} {'The one' if of == 1 else 'The two'} solved {how} by {names[total < 0]!r}:"
+        return f"{counts} {'The one' if of == 1 else 'The two'} solved {by_whom} {names[total < 0]!r}:"
     first = "the two where log p(gold value) differs most" if known else "the first two"
     if sampled:
         first = "the two where the shares of correct answers differ most"

@@ -29,7 +29,7 @@ COMPARISON = {
     "arm": Term(
         "arm, student",
         "An arm is a student in the comparison, or the model before training. All arms answer the same test problems "
-        "in the same way.",
+        "under the same conditions.",
     ),
     "seed": Term(
         "seed",
@@ -109,7 +109,7 @@ TEACHING = {
     "top-k": Term(
         "top k, tail, truncation KL",
         "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept individually, "
-        "and those of all others, the tail, as a sum. Truncation KL is the divergence that dropping it would cause.",
+        "and those of the rest, the tail, as a sum. Truncation KL: the divergence that dropping the tail would cause.",
     ),
 }
 HEADS = {

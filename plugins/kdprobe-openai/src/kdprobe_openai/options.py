@@ -86,7 +86,9 @@ class ServerOptions(BaseModel):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must start with http:// or https:// and a host")
         if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError("must not contain a user, key or query, since it is saved; use key_variable for a key")
+            raise ValueError(
+                "must not contain a user name, key or query, because the address is saved; use key_variable for a key"
+            )
         return url.rstrip("/")
 
     @field_validator("extra")

@@ -183,8 +183,8 @@ class Server:
     def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
         return RefusedError(
             f"The server {self.options.base_url} rejected the request: status {reply.status_code}{said}.",
-            "Check base_url, model and extra. Omit unsupported fields with `leave_out`, rename the token budget with "
-            "`budget_field`, and lower transfer.top_logprobs if the server returns fewer alternatives.",
+            "Check `base_url`, `model` and `extra`. Omit unsupported fields with `leave_out`, rename the token budget "
+            "with `budget_field`, and lower transfer.top_logprobs if the server returns fewer alternatives.",
             reason,
             said,
         )

@@ -98,7 +98,7 @@ def top_rows(table: pd.DataFrame, k: int, name: str, by: str, where: Mapping[str
             raise UsageError(f"The table {name!r} has no column {column!r}.", f"It has {_listed(table.columns)}.")
     if not pd.api.types.is_numeric_dtype(table[by]) or pd.api.types.is_bool_dtype(table[by]):
         numbers = [column for column in table.select_dtypes("number") if column not in _PLACES]
-        raise UsageError(f"The column {by!r} of {name!r} holds no numbers.", f"Set by to one of {_listed(numbers)}.")
+        raise UsageError(f"The column {by!r} of {name!r} holds no numbers.", f"Set `by` to one of {_listed(numbers)}.")
     rows = table
     for column, wanted in where.items():
         values = wanted if isinstance(wanted, list | tuple | set) else [wanted]

@@ -154,7 +154,8 @@ def _refused(task: Task, stages: tuple[Stage, ...]) -> KdprobeError:
     else:
         what = "one of its inputs is not what was planned" if here else "the plan made here has no such stage"
     return KdprobeError(
-        f"{task.label} cannot run in this process, because its results could differ from those planned: {what}.",
+        f"{task.label} cannot run in this process, because its results could differ from those of the planned stage: "
+        f"{what}.",
         "Use the same versions, files and environment everywhere, and set `threads` and `device` in [resources].",
     )
 

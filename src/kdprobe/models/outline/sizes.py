@@ -192,7 +192,7 @@ def _bits(quantisation: Any) -> float:
             return bits
     if stated := next(_named_bits(settings), None):
         return stated
-    raise ValueError("the quantisation settings do not state the bits of a weight")
+    raise ValueError("the quantisation settings do not state the number of bits per weight")
 
 
 def _named_bits(settings: Any) -> Iterator[float]:

@@ -135,7 +135,8 @@ def token_divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
 def _comparable(p: Reader, q: Reader, p_logits: Tensor, q_logits: Tensor) -> tuple[Tensor, Tensor]:
     if p_logits.shape != q_logits.shape:
         raise KdprobeError(
-            f"{p.name!r} has logits for {p_logits.shape[-1]} tokens, but {q.name!r} for {q_logits.shape[-1]}.",
+            f"{p.name!r} has logits for {p_logits.shape[-1]} tokens, but {q.name!r} has logits for "
+            f"{q_logits.shape[-1]}.",
             "Their distributions cannot be compared; leave one of them out.",
         )
     return p_logits, q_logits

@@ -45,7 +45,8 @@ def token_differences(first: Reading, second: Reading, ids: tuple[int, ...]) -> 
     """
     if first.vocabulary != second.vocabulary:
         raise KdprobeError(
-            f"{first.name!r} has logits for {first.vocabulary} tokens, but {second.name!r} for {second.vocabulary}.",
+            f"{first.name!r} has logits for {first.vocabulary} tokens, but {second.name!r} has logits for "
+            f"{second.vocabulary}.",
             "Their distributions cannot be compared; leave one of them out.",
         )
     divergences, greedy = [], []

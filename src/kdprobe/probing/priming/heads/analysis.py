@@ -41,7 +41,7 @@ class PrimingHeadsAnalysis:
         teaching = context.teaching
         assert teaching is not None  # noqa: S101 - `needs` says so
         try:
-            reader = head_reader(loaded_teacher(teaching, "shows no attention"))
+            reader = head_reader(loaded_teacher(teaching, "does not expose its attention"))
             heads = [self._heads(reader, teaching, priming, context) for priming in teaching.primings]
         except KdprobeError as error:
             return AnalysisResult({}, statements=[unreadable("result for the teacher's heads", error)])
