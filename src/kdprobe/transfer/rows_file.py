@@ -92,8 +92,7 @@ def read_texts(file: Path) -> pa.Table:
         OSError: It cannot be opened.
     """
     refuse_special(file)
-    with _valid(file), file.open("rb") as stream:
-        parquet = pq.ParquetFile(stream)
+    with _valid(file), pq.ParquetFile(file) as parquet:
         return parquet.read(columns=[name for name in parquet.schema_arrow.names if not is_distribution(name)])
 
 
@@ -111,9 +110,10 @@ class RowsFile:
     def __init__(self, file: Path) -> None:
         refuse_special(file)
         self.file = file
-        with _valid(file), file.open("rb") as stream:
-            self._metadata = pq.ParquetFile(stream).metadata
-            schema = self._metadata.schema.to_arrow_schema()
+        with _valid(file):
+            # Not `metadata.schema`: the two refer to each other, and would stay in memory until cycles are collected.
+            with pq.ParquetFile(file) as parquet:
+                self._metadata, schema = parquet.metadata, parquet.schema_arrow
             self._noted = {name.decode(): value.decode() for name, value in (self._metadata.metadata or {}).items()}
             self._columns: list[str] = schema.names
             self.temperatures = tails_of(schema)
