@@ -27,6 +27,7 @@ FULL = 50_000
 LIMIT_MIB, LIMIT_OPEN = 1_024, 5.0
 K, VOCABULARY, PART = 64, 49_152, 64
 BATCH = 8
+_SHOWN = 400
 STEPS = ("libraries", "capture", "open", "train", "fidelity", "select", "answers")
 
 
@@ -205,10 +206,10 @@ def _select(count: int, folder: Path) -> None:
 
 
 def _answers(folder: Path) -> None:
-    """What a report reads."""
+    """What a report reads: all texts, of which it shows some."""
     from kdprobe.transfer.transfer_set import first_answers, read_answers
 
-    first_answers(read_answers(folder), 4_000)
+    first_answers(read_answers(folder), _SHOWN)
 
 
 if __name__ == "__main__":
