@@ -52,7 +52,7 @@ def test_work_for_a_gpu_is_refused_where_there_is_none(keys, tiny_model, tiny_co
     import tomllib
 
     config = tomllib.loads(tiny_config(tiny_model, extra='analyses = ["geometry"]').read_text())
-    with pytest.raises(KdprobeError, match="planned for the device 'cuda', and this process finds no GPU"):
+    with pytest.raises(KdprobeError, match="planned for the device 'cuda', but this process finds no GPU"):
         kdprobe.run({**config, "resources": {"device": "cuda"}}, store=tmp_path / "store", progress=False)
 
 
