@@ -175,7 +175,7 @@ def test_functions_of_this_process_are_refused(folder, monkeypatch):
     def drawing(problem):
         return f"Draw a picture. {problem.question}"
 
-    with pytest.raises(KdprobeError, match=r"Functions of this process \(drawing\) cannot be used in others"):
+    with pytest.raises(KdprobeError, match=r"Functions defined in this process \(drawing\) cannot be used in other"):
         kdprobe.run(
             "tiny.toml",
             strategies={"drawing": drawing},
