@@ -38,7 +38,7 @@ faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 ran
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 faults-slice: $(READY)  ## Some of these faults, as in CI.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m faults tests/faults
+	$(PYTEST) -m faults tests/faults
 
 plugins: $(READY)  ## The packages in plugins/, installed as wheels; the plugin tutorial and the plugin templates.
 	$(PYTEST) -m packages tests/plugins

