@@ -154,11 +154,11 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
-    from kdprobe.models.outline.absent_weights import without_weights
     from kdprobe.models.outline.helpers import helpers
     from kdprobe.models.outline.memory import general_memory
+    from kdprobe.models.outline.needed_weights import planning_without_weights
 
-    with calling(progress=progress) as call, helpers() as processes, without_weights():
+    with calling(progress=progress) as call, helpers() as processes, planning_without_weights():
         general = general_memory()
         if general and general.is_empty:
             # No model is known, whichever it is.

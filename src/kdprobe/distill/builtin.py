@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example
-from kdprobe.distill.lazy_examples import Examples, from_gold, from_transfer
+from kdprobe.distill.lazy_examples import from_gold, from_transfer
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
 from kdprobe.distill.sufficiency import refuse_insufficient
 from kdprobe.errors import KdprobeError
+from kdprobe.sequences import LazySequence
 
 if TYPE_CHECKING:
     from kdprobe.distill.objectives import Objective
@@ -111,7 +112,7 @@ def _train(
     return train(student, examples, objective, options, context)
 
 
-def _taught(context: TrainContext, distiller: str, *, rows: bool) -> tuple[LoadedModel, Examples]:
+def _taught(context: TrainContext, distiller: str, *, rows: bool) -> tuple[LoadedModel, LazySequence[Example]]:
     """The student, and training examples made from the teacher's answers, with or without its distributions."""
     if context.transfer is None:
         raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_ids, tokenizer_digest
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
+from kdprobe.sequences import LazySequence
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import SparseRows
 
@@ -20,35 +21,9 @@ if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
 
-class Examples(Sequence[Example]):
-    """A sequence of examples, each made anew whenever it is used.
-
-    Args:
-        make: Makes the example with an index.
-        indices: The indices, in order.
-    """
-
-    def __init__(self, make: Callable[[int], Example], indices: Sequence[int]) -> None:
-        self._make, self._indices = make, indices
-
-    def __len__(self) -> int:
-        """Number of examples."""
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Examples: ...
-    def __getitem__(self, index: int | slice) -> Example | Examples:
-        """An example, or several."""
-        if isinstance(index, slice):
-            return Examples(self._make, self._indices[index])
-        return self._make(self._indices[index])
-
-
 def from_transfer(
     transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any, *, rows: bool
-) -> Examples:
+) -> LazySequence[Example]:
     """Examples from the teacher's answers; answers without tokens are skipped.
 
     Args:
@@ -68,7 +43,7 @@ def from_transfer(
             "Use a teacher and a student that share a tokenizer, or a distiller that learns from text.",
         )
     responses, texts = transfer.responses, transfer.responses.texts
-    taught = [place for place, text in enumerate(texts) if len(text.token_ids)]
+    taught = {index: text.id for index, text in enumerate(texts) if len(text.token_ids)}
     if not taught:
         raise KdprobeError(
             "None of the selected teacher answers contains any tokens to train on.",
@@ -77,20 +52,20 @@ def from_transfer(
     # Compact, because a list of Python's numbers takes nine times as much.
     prompts = {
         problem: np.array(prompt_ids(tokenizer, conversations[problem].student), dtype=np.int32)
-        for problem in dict.fromkeys(texts[place].id for place in taught)
+        for problem in dict.fromkeys(taught.values())
     }
 
-    def read_rows(place: int) -> SparseRows:
-        found = responses[place].rows
+    def read_rows(index: int) -> SparseRows:
+        found = responses[index].rows
         assert found is not None  # noqa: S101 - for the type checker
         return found
 
-    def make(place: int) -> Example:
-        text = texts[place]
-        lesson = partial(read_rows, place) if rows and responses.has_distributions(place) else None
+    def make(index: int) -> Example:
+        text = texts[index]
+        lesson = partial(read_rows, index) if rows and responses.has_distributions(index) else None
         return Example.of_response(text.id, prompts[text.id].tolist(), text.token_ids.tolist(), lesson)
 
-    return Examples(make, taught)
+    return LazySequence(make, [*taught])
 
 
 def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:

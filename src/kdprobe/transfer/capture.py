@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets
+from kdprobe.sequences import LazySequence
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.checking import checked
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher
@@ -116,12 +117,13 @@ def score(teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Tok
     given = Responses.of(texts).texts
     names = [_name(text.id, text.sample) for text in given]
     places = {name: place for place, name in enumerate(names)}
-    passages = _Passages(given, prompts)
+    passages = _passages(given, prompts)
 
     def read(_index: int, part: Sequence[Passage]) -> Iterable[Response]:
-        scored = teacher.score(part, setting.sampling)
+        batch = [*part]
+        scored = teacher.score(batch, setting.sampling)
         rated = (replace(given[places[name]], id=name, rows=rows) for name, rows in scored)
-        return _cut(checked(part, rated), setting)
+        return _cut(checked(batch, rated), setting)
 
     answers = _answers(teacher, passages, read, setting)
     scored = {response.id: place for place, response in enumerate(answers.responses.texts)}
@@ -131,31 +133,19 @@ def score(teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Tok
     return _transfer_set(teacher, Responses(Joined([renamed, given]), order), answers.seconds, setting)
 
 
-class _Passages(Sequence[Passage]):
-    """The passages of texts that have tokens, longest first; each is made when it is used."""
+def _passages(texts: Responses, prompts: Mapping[str, Tokens]) -> LazySequence[Passage]:
+    """The passages of texts that have tokens, longest first."""
+    lengths = [
+        (-len(prompts[text.id]) - len(text.token_ids), _name(text.id, text.sample), index)
+        for index, text in enumerate(texts)
+        if len(text.token_ids)
+    ]
 
-    def __init__(self, texts: Responses, prompts: Mapping[str, Tokens]) -> None:
-        self._texts, self._prompts = texts, prompts
-        lengths = [
-            (-len(prompts[text.id]) - len(text.token_ids), _name(text.id, text.sample), place)
-            for place, text in enumerate(texts)
-            if len(text.token_ids)
-        ]
-        self._places = [place for _, _, place in sorted(lengths)]
+    def passage(index: int) -> Passage:
+        text = texts[index]
+        return Passage(_name(text.id, text.sample), np.asarray(prompts[text.id]).tolist(), text.token_ids.tolist())
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Passage: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Passage]: ...
-    def __getitem__(self, index: int | slice) -> Passage | list[Passage]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(len(self))[index]]
-        text = self._texts[self._places[index]]
-        prompt = np.asarray(self._prompts[text.id]).tolist()
-        return Passage(_name(text.id, text.sample), prompt, text.token_ids.tolist())
+    return LazySequence(passage, [index for *_, index in sorted(lengths)])
 
 
 def _cut(responses: Iterable[Response], setting: Setting) -> Iterator[Response]:

@@ -14,14 +14,14 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from kdprobe.distill.examples import Example
-from kdprobe.distill.lazy_examples import Examples
+from kdprobe.sequences import LazySequence
 
 
-def with_filler(examples: Sequence[Example], token: int) -> Examples:
+def with_filler(examples: Sequence[Example], token: int) -> LazySequence[Example]:
     """The examples, followed by one without labels."""
     filler = Example(problem="", input_ids=[token, token], positions=[], labels=[])
     count = len(examples)
-    return Examples(lambda index: examples[index] if index < count else filler, range(count + 1))
+    return LazySequence(lambda index: examples[index] if index < count else filler, range(count + 1))
 
 
 class EvenOrder(Sampler[int]):

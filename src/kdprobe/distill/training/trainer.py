@@ -17,7 +17,6 @@ from kdprobe.distill.adapter import adapter_norm, base_norm, lora_config
 from kdprobe.distill.alignment import alignment
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import Example, collate, refuse_unfit
-from kdprobe.distill.lazy_examples import Examples
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.training.checkpoints import Checkpoints, clear_later, last_checkpoint
@@ -33,6 +32,7 @@ from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import write_base
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.public_names import public_name
+from kdprobe.sequences import LazySequence
 
 TRACKERS = "runs"
 """The folder, below the checkpoints' folder, in which transformers makes trackers write their files."""
@@ -65,7 +65,8 @@ def train(
     model.train()
     pad = student.tokenizer.pad_token_id
     trained, held_out = (
-        Examples(examples.__getitem__, indices) for indices in hold_out(len(examples), options.validation, context.seed)
+        LazySequence(examples.__getitem__, indices)
+        for indices in hold_out(len(examples), options.validation, context.seed)
     )
     length = Length.of(len(trained), options)
     with (

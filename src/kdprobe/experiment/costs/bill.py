@@ -84,12 +84,13 @@ class Bill:
         return Estimate(cost.seconds, cost.disk, cost.based_on, stage.units) if cost else None
 
 
-def make_bill(plan: Plan, store: Store, estimates: Estimates) -> Bill:
+def make_bill(plan: Plan, store: Store, manifests: list[dict[str, Any]], estimates: Estimates) -> Bill:
     """Predicts what the stages of a plan take, done ones included; no weights are read.
 
     Args:
         plan: The plan.
         store: The store, with finished stages.
+        manifests: The manifests of these stages.
         estimates: Estimates by finished stages that are like planned ones.
     """
     assumptions: list[str] = []
@@ -97,7 +98,6 @@ def make_bill(plan: Plan, store: Store, estimates: Estimates) -> Bill:
     if student is None:
         return Bill({}, (), tuple(assumptions))
     teacher = _teacher(plan.context, assumptions)
-    manifests = [*store.manifests()]
     model = _model(plan, student, teacher, _mean_answer(store, manifests, plan), assumptions)
 
     def devices(kind: str, settings: Mapping[str, Any]) -> Devices | None:

@@ -17,8 +17,9 @@ def planned_rows(plan: Plan, store: Store) -> tuple[list[dict[str, Any]], Outloo
         plan: The plan.
         store: The store, in which stages may be finished.
     """
-    estimates = Estimates(store.manifests())
-    bill = make_bill(plan, store, estimates)
+    manifests = [*store.manifests()]
+    estimates = Estimates(manifests)
+    bill = make_bill(plan, store, manifests, estimates)
     rows: list[dict[str, Any]] = []
     expected: list[Estimate | None] = []
     for stage in plan.stages:

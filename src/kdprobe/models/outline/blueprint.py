@@ -11,10 +11,10 @@ from typing import Any
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, sha256
 from kdprobe.models.load import model_folder
-from kdprobe.models.outline.absent_weights import weights_needed
 from kdprobe.models.outline.fork import UnansweredError
 from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
+from kdprobe.models.outline.needed_weights import weights_needed
 from kdprobe.models.reference import ModelRecord
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")

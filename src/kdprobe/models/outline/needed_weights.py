@@ -10,7 +10,7 @@ _needed: ContextVar[bool] = ContextVar("weights needed", default=True)
 
 
 @contextmanager
-def without_weights() -> Iterator[None]:
+def planning_without_weights() -> Iterator[None]:
     """Makes `resolve` accept models whose weights are not here, and not download them."""
     token = _needed.set(False)
     try:
