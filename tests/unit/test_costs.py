@@ -177,6 +177,18 @@ def test_the_tokens_of_a_stage_are_counted():
     assert MODEL.use(dataclasses.replace(transfer(), settings=transfer().settings | {"parts": 4}), None).seconds == 1
 
 
+def test_answers_take_their_prompts_and_a_step_for_each_token_and_gold_solutions_are_read(pure):
+    """Four prompts of 100 tokens and answers of 200, two at a time; solutions have 100."""
+    attention = 4 * 32 * 32 * 128
+    prompts = 2 * SMALL.active * 400 + attention * 400 * 50 + 2 * SMALL.head * 4
+    step = 2 * (SMALL.active + SMALL.head) * 2 + attention * 2 * 200
+    gold = 2 * SMALL.active * 800 + attention * 800 * 100 + 2 * SMALL.head * 400
+    evaluation = MODEL.use(evaluate(2, 4), Devices(SLOW))
+    assert evaluation.seconds == pytest.approx(prompts + 400 * step + gold)
+    asked = dataclasses.replace(MODEL, teacher=SMALL).use(transfer(4, batch_size=2), Devices(SLOW))
+    assert asked.seconds == pytest.approx(prompts + 400 * step)
+
+
 def test_what_shapes_do_not_tell_is_left_open():
     other = dataclasses.replace(distill(8), settings={**distill(8).settings, "distiller": {"plugin": "mine"}})
     ablation = Piece("analyse", {"analysis": {"plugin": "ablation"}, "arms": [], "options": {}}, 8)
