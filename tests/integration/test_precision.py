@@ -149,7 +149,9 @@ def test_a_student_whose_attention_rounding_changes_too_much_is_refused(stored, 
     from kdprobe.students.bridges import Bridges
 
     monkeypatch.setitem(rounding.ALLOWED, "bfloat16", 1e-5)
-    with pytest.raises(KdprobeError, match=r"In bfloat16, rounding moves \S+% of the attention of 'stored' to other"):
+    with pytest.raises(
+        KdprobeError, match=r"In bfloat16, rounding moves \S+% of the attention in layer \d+ of 'stored'"
+    ):
         Bridges([Student("stored", stored("llama"))], [sequences[0].ids], dtype=STORED).boot("stored")
 
 

@@ -318,7 +318,7 @@ def test_gains_are_as_plain_forward_passes_and_records_say(torch, finished, tiny
     assert found["realised"].tolist() == pytest.approx(realised.tolist())
     (statement,) = data["analyses"]["priming_gain"]["statements"][1:]
     # Four problems allow no conclusion.
-    assert statement.startswith("teacher: mean change in log p(gold value) predicted ")
+    assert statement.startswith("teacher: the mean predicted change in log p(gold value) is ")
     assert "too few for an interval" in statement
 
 

@@ -131,7 +131,7 @@ def test_work_for_a_gpu_of_no_stated_model_has_no_costs_and_says_so(planned):
     found = planned(distill={"device": "cuda"})
     assert {row["kind"] for row in found.stage_rows if row["cost"] is None} == {"distill"}
     assert found.outlook.unknown == sum(row["kind"] == "distill" for row in found.stage_rows)
-    assert any("Unknown devices: name the model that runs distill" in said for said in found.bill.assumptions)
+    assert any("The devices for distill are unknown: name them" in said for said in found.bill.assumptions)
 
 
 def test_models_can_be_planned_without_their_weights_but_not_run(planned, tiny_model, tiny_config, tmp_path, run_cli):

@@ -59,9 +59,9 @@ class Spoiling(Here):
     ("executor", "said"),
     [
         (Here, None),
-        (Twice, "reports 2 ends of transfer unprimed; there must be one"),
+        (Twice, "reports the end of transfer unprimed 2 times; it must do so once"),
         (Careless, "reports success for a task that is not part of the run"),
-        (Spoiling, "records.parquet of evaluate untrained is not what one process writes"),
+        (Spoiling, "records.parquet of evaluate untrained differs from what a single process writes"),
     ],
 )
 def test_faults_of_an_executor(executor, said, torch, tiny_model, tmp_path):

@@ -100,7 +100,7 @@ def test_a_head_metric_is_a_plain_function(files):
     [
         (lambda view: view.pattern.mean(dim=-1), r"returned \(1, 3, 5\), not a tensor of shape \(1, 3\)"),
         (lambda view: 3.0, "returned a float, not a tensor"),
-        (lambda view: view.spans["answer"], "failed: KeyError: 'answer'. Patterns from files have no tokens and no"),
+        (lambda view: view.spans["answer"], "failed: KeyError: 'answer'. Patterns from files have no tokens or"),
         ("entropy", "The head metric 'mine' is a str"),
     ],
 )

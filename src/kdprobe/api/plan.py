@@ -38,7 +38,7 @@ class PlanResult(Result):
         run: The name of the run.
         stage_rows: The stages, as dicts.
         outlook: What the missing stages will take together.
-        bill: What stages take on their devices, what does not fit, and what that rests on.
+        bill: What stages take on their devices, what does not fit, and what the estimates are based on.
         adapters: For each distiller, the modules that it trains adapters on.
         threads: Number of CPU threads in the stages' keys, unless `[resources]` has another for their kind.
         older_stages: Number of stages in the store from an earlier version of kdprobe.
@@ -61,7 +61,7 @@ class PlanResult(Result):
         These are `kind`, `name`, `key`, `status` (`done`, `missing` or `damaged`), and for stages that would run,
         `estimated_seconds` and `estimated_bytes`, based on `estimated_from` finished stages (0: on the shapes of the
         models), and `cost`: `devices`, `tokens_read`, `tokens_written`, `seconds`, `device_hours`, `memory` (bytes on
-        each device), `disk` (bytes), `basis` and `based_on`; `None` where the shapes do not tell.
+        each device), `disk` (bytes), `basis` and `based_on`; `None` where the shapes do not determine it.
         """
         import pandas as pd
 

@@ -55,7 +55,7 @@ class ModelRecord:
         quantisation: How the weights are quantised, according to the file, or `None`.
         conversation: How messages become text for this model, besides its own chat template.
         hub_id: Its id on the Hub, or `None` if that is not known. The `_name_or_path` in a folder's config.json does
-            not tell it: in a fine-tuned model, that often names the model it was trained from.
+            not identify it: in a fine-tuned model, it often names the model that was fine-tuned.
     """
 
     name: str
@@ -69,7 +69,7 @@ class ModelRecord:
 
     @property
     def has_weights(self) -> bool:
-        """Whether weights are here; a plan does without."""
+        """Whether the weights are available locally; plans do not need them."""
         return self.path.is_file() or any(self.path.glob("*.safetensors"))
 
     @property

@@ -70,8 +70,8 @@ def refuse_rough(name: str, roundings: Sequence[LayerRounding], dtype: Precision
     worst = max(roundings, key=lambda rounding: rounding.moved)
     if not worst.moved <= ALLOWED[dtype]:
         raise KdprobeError(
-            f"In {dtype}, rounding moves {worst.moved:.1%} of the attention of {name!r} to other keys in layer "
-            f"{worst.layer} (at most {ALLOWED[dtype]:.0%} is allowed).",
+            f"In {dtype}, rounding moves {worst.moved:.1%} of the attention in layer {worst.layer} of {name!r} to "
+            f"other keys (at most {ALLOWED[dtype]:.0%} is allowed).",
             "Use float32.",
         )
 

@@ -49,7 +49,7 @@ def check_executor(host: Host, name: str, options: dict[str, Any] | None = None,
     run(plan, found, executor=watched, jobs=_JOBS)
     label = f"The executor {name!r}"
     for task, ends in watched.ends.items():
-        require(ends == 1, f"{label} reports {ends} ends of {task}; there must be one.")
+        require(ends == 1, f"{label} reports the end of {task} {ends} times; it must do so once.")
     _check_stages(plan, expected, found, label)
     _check_refusal(host.create("executors", name, options), RunJob(plan, found), label)
 
@@ -108,7 +108,7 @@ def _check_stages(plan: Plan, expected: Store, found: Store, label: str) -> None
                 other = there / file.relative_to(here)
                 require(
                     other.is_file() and other.read_bytes() == file.read_bytes(),
-                    f"{label}: {file.relative_to(here)} of {what} is not what one process writes.",
+                    f"{label}: {file.relative_to(here)} of {what} differs from what a single process writes.",
                 )
 
 
@@ -126,7 +126,7 @@ def _check_refusal(executor: Executor, job: Job, label: str) -> None:
         event = None
     finally:
         executor.stop()
-    require(isinstance(event, Ended), f"{label} reports no end of a task that cannot be run.")
+    require(isinstance(event, Ended), f"{label} does not report the end of a task that cannot be run.")
     require(
         isinstance(event, Ended) and event.error is not None,
         f"{label} reports success for a task that is not part of the run.",

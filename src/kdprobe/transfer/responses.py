@@ -113,7 +113,7 @@ class Responses(Sequence[Response]):
 
     @classmethod
     def of(cls, responses: Iterable[Response]) -> Responses:
-        """The same responses, read when they are used if they were before."""
+        """The responses as a `Responses`; one that already is comes back unchanged."""
         return responses if isinstance(responses, cls) else cls(Held(tuple(responses)))
 
     @property

@@ -43,7 +43,7 @@ _NEEDS: dict[str, frozenset[Need]] = {
     "seed": frozenset(),
 }
 """The parameters that an analysis function may have, and what each needs."""
-_WITHOUT_TOKENS = "Patterns from files have no tokens and no spans; a metric that reads them needs a model."
+_WITHOUT_TOKENS = "Patterns from files have no tokens or spans, so a metric that uses tokens or spans needs a model."
 
 
 def add_functions(

@@ -71,5 +71,5 @@ def _action(found: Sequence[LeakRate]) -> str:
         else ""
     )
     primed = any(rate.teacher for rate in found)
-    remove = "Change the priming, or remove from the transfer set the teacher's answers that show the trace"
+    remove = "Change the priming, or drop the teacher's answers with this trace from the transfer set"
     return f"{remove if primed else 'Read these answers'}, and report the rates with the accuracies.{alone}"

@@ -22,6 +22,7 @@ from kdprobe.files import read_json
 from kdprobe.models.outline.sizes import Sizes, sizes
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.teachers.teacher import RenderingTeacher
+from kdprobe.words import enumerated
 
 Basis = Literal["like stages", "rate", "shapes"]
 _HOUR = 3600
@@ -116,7 +117,7 @@ def make_bill(plan: Plan, store: Store, manifests: list[dict[str, Any]], estimat
             stages[stage.key] = _cost(use, held, piece, estimates.of(stage), rates)
     if homeless:
         assumptions.append(
-            f"Unknown devices: name the model that runs {', '.join(sorted(homeless))} in [resources], as in "
+            f"The devices for {enumerated(sorted(homeless))} are unknown: name them in [resources], as in "
             'devices = { distill = "h100" }.'
         )
     return Bill(stages, tuple(misfits(uses)), tuple(assumptions))
@@ -154,7 +155,8 @@ def _model(
         assumptions.append(f"The teacher's answers have {answer:.0f} tokens on average, as in finished stages.")
     else:
         assumptions.append(
-            "Answers are as long as their budget. If you know better, set `answer_tokens` in [resources]."
+            "Answers are assumed to use their whole token budget. If you expect shorter ones, set `answer_tokens` in "
+            "[resources]."
         )
     served = None
     if context.uses_teacher and not isinstance(context.teacher, RenderingTeacher):

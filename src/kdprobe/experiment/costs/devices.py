@@ -108,7 +108,7 @@ def parse(text: str) -> Devices:
     if found is None or name not in known:
         raise UsageError(
             f"There is no device {text!r}.",
-            suggested(name, known) or f'Write a name and a number, such as "h100 x 8": {", ".join(known)}.',
+            suggested(name, known) or f'Write a name and a number, such as "h100 x 8". Available: {", ".join(known)}.',
         )
     return Devices(known[name], int(found["count"] or 1))
 

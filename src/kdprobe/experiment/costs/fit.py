@@ -71,7 +71,7 @@ def _too_many(kind: str, use: Use, runner: Runner) -> str:
     )
     key = "teacher.options.concurrency" if kind == "transfer" and runner.fused else _BATCH_KEYS[kind]
     if fits >= 1:
-        also = " and raise accumulation, so that an optimiser step has as many examples" if kind == "distill" else ""
+        also = " and raise accumulation, to keep the number of examples per optimiser step" if kind == "distill" else ""
         return f"{needs}: set {key} = {fits}{also}."
     other = _larger(use.fixed + (use.memory - use.fixed) / use.batch)
     return f"{needs}: {f'use one {other}' if other else 'use a smaller model'}, with {key} = 1."

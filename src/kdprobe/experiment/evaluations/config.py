@@ -24,8 +24,8 @@ class TaskConfig(Section):
     name: str = Field(description="A task, group or tag of lm-eval, of `include_path`, or of a plugin.")
     role: Role = Field(
         default="also",
-        description="`also`: the task is reported, but nothing is decided by it. `retention`: students must not score "
-        "more than `margin` below the untrained one.",
+        description="`also`: the task is only reported. `retention`: students must not score more than `margin` "
+        "below the untrained one.",
     )
     limit: int | None = Field(
         default=None, ge=1, le=2**31, description="Number of documents, drawn at random from the whole group."

@@ -41,7 +41,7 @@ class StageResources(Section):
 class DevicesConfig(Section):
     """The models of devices that stages will run on; plans compute costs from them, and no key depends on them."""
 
-    all: Hardware = Field(default=None, description="Of stages whose kind is not named.")
+    all: Hardware = Field(default=None, description="For stages whose kind is not listed.")
     transfer: Hardware = None
     select: Hardware = None
     distill: Hardware = None
@@ -66,20 +66,20 @@ class ResourcesConfig(StageResources):
     analyse: StageResources = StageResources()
     # Excluded from keys and names of runs: what a plan predicts does not change what is run.
     devices: DevicesConfig = Field(
-        default=DevicesConfig(), exclude=True, description="Models of devices, for the costs in a plan."
+        default=DevicesConfig(), exclude=True, description="Devices by kind of stage, for the cost estimates in a plan."
     )
     answer_tokens: int | None = Field(
         default=None,
         ge=1,
         exclude=True,
-        description="Mean tokens of an answer, for the costs in a plan; by default those of finished stages, else the "
-        "budget.",
+        description="Mean number of tokens in an answer, for the cost estimates in a plan; by default, that of "
+        "finished stages, or else the token budget.",
     )
     served_model: str | None = Field(
         default=None,
         exclude=True,
-        description="The model behind the server of a teacher, for the costs in a plan: a folder or an id on the Hub. "
-        "Only its config.json is read.",
+        description="The model behind a teacher's server, for the cost estimates in a plan: a folder or an id on the "
+        "Hub. Only its config.json is read.",
     )
 
     @property

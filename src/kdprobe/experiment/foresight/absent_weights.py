@@ -15,7 +15,7 @@ def absent_weights(context: StageContext) -> Iterator[Finding]:
     if names:
         yield Finding(
             "no-weights",
-            f"There are no weights in {', '.join(names)}, so this can be planned but not run, and its keys will differ "
-            "once there are.",
-            "Before the run, name folders with weights, or models on the Hub.",
+            f"There are no weights in {', '.join(names)}, so the experiment can be planned but not run. Stage "
+            "keys will change when weights are added.",
+            "To run it, specify folders with weights, or models on the Hub.",
         )

@@ -171,7 +171,7 @@ def controls(
     if not tested:
         return Controls({}, [])
     if context.patterns:
-        return Controls({}, ["Files of patterns have no weights, so there are no random updates to compare with."])
+        return Controls({}, ["Pattern files contain no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
             "The number of heads that random updates of the same size would move was not measured; set the option "

@@ -53,8 +53,8 @@ def _alone(count: int) -> str:
 def _sentence(row: Mapping[str, Any]) -> str:
     seeds = f" (mean of {row['seeds']} seeds)" if row["seeds"] > 1 else ""
     changes = (
-        f"{row['student']}{seeds}: mean change in log p(gold value) predicted {_mean(row, 'predicted')}, realised "
-        f"{_mean(row, 'realised')}."
+        f"{row['student']}{seeds}: the mean predicted change in log p(gold value) is {_mean(row, 'predicted')}, and "
+        f"the mean realised change is {_mean(row, 'realised')}."
     )
     return f"{changes} {_association(row)}"
 
@@ -73,7 +73,7 @@ def _association(row: Mapping[str, Any]) -> str:
         )
     if row["missing"]:
         return _missing(row)
-    found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p {p_text(row['p_adjusted'])}"
+    found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p = {p_text(row['p_adjusted'])}"
     if row["p_adjusted"] > SIGNIFICANT:
         return f"There is no significant association between the two: {found}."
     direction = "more" if row["correlation"] > 0 else "less"
