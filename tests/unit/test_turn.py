@@ -1,5 +1,8 @@
 """How an assistant's turn begins and ends, by the chat template and not by `eos_token`."""
 
+import json
+import shutil
+
 import pytest
 
 from kdprobe.models.conversation import Conversation, bind
@@ -95,17 +98,35 @@ def test_a_response_ends_with_its_first_end_whatever_follows():
 
 
 def test_the_ends_of_a_model_are_found_out_once(tiny_model, monkeypatch):
-    from kdprobe.models import load as module
+    from kdprobe.models import load, turn
     from kdprobe.models.reference import resolve
 
-    loaded = module.load(resolve(str(tiny_model)))
+    loaded = load.load(resolve(str(tiny_model)))
     asked = []
-    monkeypatch.setattr(
-        module, "assistant_turn", lambda tokenizer: asked.append(tokenizer) or assistant_turn(tokenizer)
-    )
+    monkeypatch.setattr(turn, "assistant_turn", lambda tokenizer: asked.append(tokenizer) or assistant_turn(tokenizer))
     ends = [loaded.eos_ids for _ in range(3)]
     assert len(asked) == 1
     assert ends[0] == ends[2] == {loaded.tokenizer.eos_token_id}
+
+
+def test_the_ends_of_a_model_are_known_without_its_weights(tiny_model, tmp_path):
+    from kdprobe.models.adapters import AdapterRecord
+    from kdprobe.models.load import declared_end_ids, load, load_tokenizer
+    from kdprobe.models.reference import resolve
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    tokenizer = load_tokenizer(resolve(str(folder)))
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 8]}', encoding="utf-8")
+    record = resolve(str(folder))
+    assert declared_end_ids(record, tokenizer) == load(record).eos_ids == {7, 8, tokenizer.eos_token_id}
+    (tmp_path / "kdprobe.json").write_text('{"end_ids": [9]}', encoding="utf-8")
+    assert declared_end_ids(record, tokenizer, AdapterRecord("it", tmp_path, "")) >= {7, 8, 9}
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 5}), encoding="utf-8")
+    record = resolve(str(folder))
+    assert declared_end_ids(record, tokenizer) == load(record).eos_ids == {5, tokenizer.eos_token_id}
 
 
 BEGUN = (

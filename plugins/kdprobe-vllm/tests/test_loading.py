@@ -48,7 +48,7 @@ class Llm:
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
     """Puts the module in place of vLLM, and temporary files into a folder of their own."""
-    from kdprobe_vllm import engine
+    from kdprobe_vllm import version
 
     request = ModuleType("vllm.lora.request")
     request.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
@@ -57,8 +57,8 @@ def installed(monkeypatch, tmp_path):
     vllm.SamplingParams = dict
     for name, module in (("vllm", vllm), ("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", request)):
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(engine, "version", lambda _name: "0")
-    monkeypatch.setattr(running, "_start", lambda weights, *_others: Llm(weights))
+    monkeypatch.setattr(version, "version", lambda _name: "0")
+    monkeypatch.setattr(running, "_start", lambda arguments, *_others: Llm(arguments["model"]))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     return tmp_path / "temporary"
@@ -134,7 +134,7 @@ def test_unused_gpu_memory_is_released_before_vllm_takes_its_share(monkeypatch, 
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: steps.append("release"))
-    running._start(tiny_model, tiny_model, "float32", NO_LORA, VllmOptions())
+    running._start({"model": str(tiny_model)}, NO_LORA, VllmOptions())
     assert steps == ["release", "start"]
 
 

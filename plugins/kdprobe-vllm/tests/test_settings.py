@@ -70,11 +70,11 @@ def test_the_listing_needs_no_vllm():
 def test_without_vllm_the_engine_says_how_to_install_it(monkeypatch):
     from importlib.metadata import PackageNotFoundError
 
-    from kdprobe_vllm import engine
+    from kdprobe_vllm import version
 
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(engine, "version", missing)
-    with pytest.raises(KdprobeError, match=r"needs vLLM, which is not installed\. .*pip install vllm"):
+    monkeypatch.setattr(version, "version", missing)
+    with pytest.raises(KdprobeError, match=r"engine 'vllm' needs vLLM, which is not installed\. .*pip install vllm"):
         host_with("kdprobe_vllm").create("engines", "vllm")

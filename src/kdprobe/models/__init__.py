@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
 from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, resolve_adapter
     from kdprobe.models.batching import left_padded, right_padded
     from kdprobe.models.chatter import quiet
-    from kdprobe.models.load import LoadedModel, load_tokenizer, model_folder
+    from kdprobe.models.load import LoadedModel, declared_end_ids, load_tokenizer, model_folder
     from kdprobe.models.load import load as load_model
     from kdprobe.models.merging.files import lies_beside as only_adds
     from kdprobe.models.merging.merge import merge
@@ -24,7 +25,13 @@ else:
         {
             "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
-            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer", "model_folder"],
+            "kdprobe.models.load": [
+                "LoadedModel",
+                "declared_end_ids",
+                "load as load_model",
+                "load_tokenizer",
+                "model_folder",
+            ],
             "kdprobe.models.merging.files": ["lies_beside as only_adds"],
             "kdprobe.models.merging.merge": ["merge"],
             "kdprobe.models.chatter": ["quiet"],
@@ -39,6 +46,9 @@ __all__ = [
     "LoadedModel",
     "ModelRecord",
     "TokenizerMatch",
+    "concrete_dtype",
+    "declared_end_ids",
+    "default_device",
     "is_end",
     "left_padded",
     "load_model",

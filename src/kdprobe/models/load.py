@@ -21,10 +21,12 @@ from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
-from kdprobe.models.turn import assistant_turn
+from kdprobe.models.turn import end_ids
 
 if TYPE_CHECKING:
     import torch
+
+    from kdprobe.models.adapters import AdapterRecord
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,7 @@ class LoadedModel:
 
         Cached because it is needed for every generated token.
         """
-        declared = self.model.generation_config.eos_token_id
-        ids = declared if isinstance(declared, list) else [declared]
-        ends = (*ids, self.tokenizer.eos_token_id, assistant_turn(self.tokenizer).end, *self.end_ids)
-        return frozenset(id_ for id_ in ends if id_ is not None)
+        return end_ids(self.tokenizer, self.model.generation_config.eos_token_id, self.end_ids)
 
 
 def load(
@@ -151,6 +150,30 @@ def load_config(record: ModelRecord) -> Any:
             f"Cannot use the configuration of the model {record.name!r}: {reason}",
             "Its config.json must be complete and name an architecture that transformers itself supports.",
         ) from error
+
+
+def declared_end_ids(record: ModelRecord, tokenizer: Any, adapter: AdapterRecord | None = None) -> frozenset[int]:
+    """The token ids that end a response, as `LoadedModel.eos_ids`, without loading any weights.
+
+    Args:
+        record: The model.
+        tokenizer: Its tokenizer.
+        adapter: Its adapter, which may have been trained to end a turn with further tokens.
+
+    Raises:
+        UsageError: The model's configuration, or the adapter's list of tokens, cannot be read.
+    """
+    from transformers import GenerationConfig
+
+    from kdprobe.models.merging.files import read_ends
+
+    folder = model_folder(record)
+    if (folder / "generation_config.json").is_file():
+        with quiet():
+            config = GenerationConfig.from_pretrained(folder)
+    else:
+        config = GenerationConfig.from_model_config(load_config(record))
+    return end_ids(tokenizer, config.eos_token_id, read_ends(adapter.path) if adapter else ())
 
 
 def model_folder(record: ModelRecord) -> Path:

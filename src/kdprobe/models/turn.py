@@ -75,6 +75,19 @@ def is_end(tokenizer: Any, token: int) -> bool:
     return token in tokenizer.all_special_ids or (added is not None and added.special)
 
 
+def end_ids(tokenizer: Any, declared: int | Sequence[int] | None, further: Collection[int] = ()) -> frozenset[int]:
+    """The token ids that end a response, according to a model, its tokenizer, its template and its training.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        declared: `eos_token_id` of the model's generation configuration.
+        further: Tokens that an adapter was trained to end a turn with.
+    """
+    ids = declared if isinstance(declared, Sequence) else [declared]
+    ends = (*ids, tokenizer.eos_token_id, assistant_turn(tokenizer).end, *further)
+    return frozenset(id_ for id_ in ends if id_ is not None)
+
+
 def up_to_end(written: Sequence[int], ends: Collection[int]) -> tuple[list[int], bool]:
     """What a model wrote up to the first end, including it, and whether there is one.
 

@@ -8,6 +8,7 @@ from kdprobe.teachers.teacher import (
     NO_TOKEN,
     PROMPT_TOO_LONG,
     CautionedTeacher,
+    ClosableTeacher,
     Passage,
     Request,
     Response,
@@ -17,19 +18,26 @@ from kdprobe.teachers.teacher import (
     Teacher,
     Thinking,
 )
+from kdprobe.teachers.written import written_response
 from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
+    from kdprobe.teachers.top_k_capture import top_k
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
 else:
     __getattr__, __dir__ = lazy_exports(
-        __name__, {"kdprobe.teachers.transformers_teacher": ["TransformersOptions", "TransformersTeacher"]}
+        __name__,
+        {
+            "kdprobe.teachers.top_k_capture": ["top_k"],
+            "kdprobe.teachers.transformers_teacher": ["TransformersOptions", "TransformersTeacher"],
+        },
     )
 
 __all__ = [
     "NO_TOKEN",
     "PROMPT_TOO_LONG",
     "CautionedTeacher",
+    "ClosableTeacher",
     "LocalTeacher",
     "Passage",
     "Request",
@@ -42,4 +50,6 @@ __all__ = [
     "TransformersOptions",
     "TransformersTeacher",
     "safe_text",
+    "top_k",
+    "written_response",
 ]

@@ -194,6 +194,14 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 @runtime_checkable
+class ClosableTeacher(Teacher, Protocol):
+    """A teacher whose model needs not stay loaded between the stages of a run."""
+
+    def close(self) -> None:
+        """Releases what it has loaded, as training and evaluation need the memory; the next call loads it again."""
+
+
+@runtime_checkable
 class CautionedTeacher(Teacher, Protocol):
     """A teacher with a caution for everyone who sees its students' results."""
 

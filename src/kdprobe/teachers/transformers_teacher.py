@@ -13,13 +13,10 @@ from kdprobe.console.bars import current
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
 
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
-
-_PROMPT_END = 16
-"""Tokens at the end of a prompt that are enough to contain a mark that begins thinking."""
 
 
 class TransformersOptions(BaseModel):
@@ -126,6 +123,7 @@ class TransformersTeacher:
         from kdprobe.models.forward.prefix import read_common_prefix
         from kdprobe.models.turn import up_to_end
         from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
+        from kdprobe.teachers.written import written_response
 
         loaded = self.loaded()
         pad = loaded.tokenizer.pad_token_id
@@ -170,33 +168,16 @@ class TransformersTeacher:
         capture.finish(sequences)
         written = [up_to_end(row, loaded.eos_ids) for row in sequences[:, ids.shape[1] :].tolist()]
         return [
-            self._response(request, prompt, tokens, finished, capture.rows(index, len(tokens)))
+            written_response(
+                request.id,
+                prompt,
+                tokens,
+                capture.rows(index, len(tokens)),
+                finished=finished,
+                tokenizer=loaded.tokenizer,
+            )
             for index, ((request, prompt), (tokens, finished)) in enumerate(zip(batch, written, strict=True))
         ]
-
-    def _response(
-        self, request: Request, prompt: list[int], tokens: list[int], finished: bool, rows: SparseRows
-    ) -> Response:
-        import numpy as np
-
-        from kdprobe.models.thinking import split_thinking, with_opening, written_text
-
-        tokenizer = self.loaded().tokenizer
-        # The end of the prompt may begin the teacher's thinking.
-        begun = tokenizer.decode(prompt[-_PROMPT_END:])
-        answer = split_thinking(with_opening(begun, written_text(tokenizer, tokens)))
-        thinking = None
-        if answer.thinking is not None:
-            count = len(tokenizer(answer.thinking, add_special_tokens=False)["input_ids"])
-            thinking = Thinking(answer.thinking, answer.closed, count)
-        return Response(
-            id=request.id,
-            text=answer.answer.strip(),
-            token_ids=np.asarray(tokens, dtype=np.int64),
-            finished=finished,
-            rows=rows,
-            thinking=thinking,
-        )
 
     def loaded(self) -> LoadedModel:
         """The model with its adapter merged, loaded when first needed and kept."""

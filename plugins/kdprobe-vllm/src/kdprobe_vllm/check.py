@@ -49,14 +49,18 @@ def expected_numbers(student: Student, dtype: Dtype, bases: Any, *, effect: bool
         KdprobeError: The base cannot be loaded, or the adapter does not fit it.
     """
     base = _base(student, dtype, bases)
-    tokenizer = student.load_tokenizer()
-    ids = prompt_ids(tokenizer, [{"role": "user", "content": _QUESTION}])
-    ids = [*ids, *tokenizer.encode(_ANSWER, add_special_tokens=False)]
+    ids = short_conversation(student.load_tokenizer())
     # Before merging, which consumes the base.
     of_base = _log_p(base, ids) if effect else None
     merged = merge(base, student.adapter) if student.adapter else base
     log_p = _log_p(merged, ids)
     return Expected(merged, ids, log_p, mean_difference(of_base, log_p) if of_base else math.nan)
+
+
+def short_conversation(tokenizer: Any) -> list[int]:
+    """The token ids that vLLM and transformers both read."""
+    ids = prompt_ids(tokenizer, [{"role": "user", "content": _QUESTION}])
+    return [*ids, *tokenizer.encode(_ANSWER, add_special_tokens=False)]
 
 
 def _base(student: Student, dtype: Dtype, bases: Any) -> LoadedModel:

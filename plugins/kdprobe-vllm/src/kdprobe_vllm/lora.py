@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdprobe import UsageError
+from kdprobe.models import AdapterRecord, only_adds
+
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM can be started."""
 _VOCABULARY = frozenset({"lm_head", "embed_tokens", "embed_out", "wte"})
@@ -54,3 +57,18 @@ def lora_needs(adapter: Path) -> LoraNeeds | str:
     if vocabulary := sorted(modules & _VOCABULARY):
         return f"it changes {vocabulary[0]}"
     return LoraNeeds(rank, modules)
+
+
+def teacher_needs(adapter: AdapterRecord) -> LoraNeeds:
+    """What a teacher's adapter needs.
+
+    Raises:
+        UsageError: vLLM cannot take it.
+    """
+    needs = lora_needs(adapter.path) if only_adds(adapter.path) else "it is not a plain LoRA"
+    if isinstance(needs, str):
+        raise UsageError(
+            f"The teacher 'vllm' cannot use the adapter {adapter.name!r}: {needs}.",
+            "Merge it into its model and use that as the teacher, or use the teacher 'transformers'.",
+        )
+    return needs

@@ -6,7 +6,7 @@ import gc
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from kdprobe import KdprobeError
 from kdprobe.models import Dtype
 from kdprobe_vllm.lifetime import KDPROBE
 from kdprobe_vllm.lora import LoraNeeds
-from kdprobe_vllm.options import VllmOptions
+from kdprobe_vllm.options import VllmSettings
 
 _CPU_CACHE_GIB = 2.0
 _ENVIRONMENT = {
@@ -28,6 +28,14 @@ _ENVIRONMENT = {
     # It would bind threads to cores that others may be using.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
+_RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
+"""The model runner that logits processors are written for; V2 has another interface."""
+CAPTURING = {
+    "logits_processors": ["kdprobe_vllm.capture:Capture"],
+    # Otherwise a step begins before the tokens of the last one are known, and so which position it is.
+    "async_scheduling": False,
+}
+"""Arguments of `vllm.LLM` with which `kdprobe_vllm.capture` runs."""
 _IN_SCRIPTS = "In a script, call kdprobe below `if __name__ == '__main__':`, because vLLM starts further processes. "
 _CAUSE = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception): .*)")
 
@@ -40,20 +48,32 @@ class Running:
         tokenizer: The folder of its tokenizer.
         dtype: Data type of the weights.
         needs: What adapters need.
-        options: The engine's options.
+        options: How it runs.
+        capturing: Further arguments of `vllm.LLM` if it captures distributions, such as `CAPTURING`.
 
     Raises:
         KdprobeError: It does not start.
     """
 
-    def __init__(self, weights: Path, tokenizer: Path, *, dtype: Dtype, needs: LoraNeeds, options: VllmOptions) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        tokenizer: Path,
+        *,
+        dtype: Dtype,
+        needs: LoraNeeds,
+        options: VllmSettings,
+        capturing: Mapping[str, Any] | None = None,
+    ) -> None:
         self.weights, self.dtype, self.needs = weights, dtype, needs
         self._adapters: dict[Path, Any] = {}
         self._log_is_named = False
         with tempfile.NamedTemporaryFile(prefix="kdprobe-vllm-", suffix=".log", delete=False) as file:
             self._log = Path(file.name)
-        with self._explained("vLLM did not start", _IN_SCRIPTS), _environment(), _output_to(self._log):
-            self._llm = _start(weights, tokenizer, dtype, needs, options)
+        arguments = {"model": str(weights), "tokenizer": str(tokenizer), "dtype": dtype, **(capturing or {})}
+        environment = _environment(_RUNNER if capturing else {})
+        with self._explained("vLLM did not start", _IN_SCRIPTS), environment, _output_to(self._log):
+            self._llm = _start(arguments, needs, options)
         self.max_model_len: int = self._llm.model_config.max_model_len
 
     def ask(
@@ -82,7 +102,7 @@ class Running:
             if list(output.prompt_token_ids) != list(ids):
                 raise KdprobeError(
                     "vLLM read a different prompt from the one it was given.",
-                    "Its scores would be those of the other prompt; use the engine 'transformers'.",
+                    "Its numbers would be those of the other prompt; use 'transformers' instead of 'vllm'.",
                 )
         return outputs
 
@@ -125,7 +145,7 @@ class Running:
             ) from error
 
 
-def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, options: VllmOptions) -> Any:
+def _start(arguments: Mapping[str, Any], needs: LoraNeeds, options: VllmSettings) -> Any:
     import torch
     from vllm import LLM
 
@@ -141,9 +161,7 @@ def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, optio
         modules = sorted(needs.modules)
         adapters = {"enable_lora": True, "max_loras": 1, "max_lora_rank": needs.rank, "lora_target_modules": modules}
     return LLM(
-        model=str(weights),
-        tokenizer=str(tokenizer),
-        dtype=dtype,
+        **arguments,
         seed=0,
         max_model_len=options.max_model_len,
         tensor_parallel_size=options.tensor_parallel_size,
@@ -164,12 +182,12 @@ def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, optio
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(further: Mapping[str, str]) -> Iterator[None]:
     """The environment in which vLLM's processes start; what the user has set already mostly stays."""
     import torch
 
     added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    added |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), KDPROBE: str(os.getpid())}
+    added |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), KDPROBE: str(os.getpid()), **further}
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:

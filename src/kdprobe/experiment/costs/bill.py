@@ -21,6 +21,7 @@ from kdprobe.experiment.store import Store
 from kdprobe.files import read_json
 from kdprobe.models.outline.sizes import Sizes, sizes
 from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.teachers.local import LocalTeacher
 from kdprobe.teachers.teacher import RenderingTeacher
 from kdprobe.words import enumerated
 
@@ -158,8 +159,10 @@ def _model(
             "Answers are assumed to use their whole token budget. If you expect shorter ones, set `answer_tokens` in "
             "[resources]."
         )
-    served = None
-    if context.uses_teacher and not isinstance(context.teacher, RenderingTeacher):
+    served, fused_teacher = None, False
+    if context.uses_teacher and isinstance(context.teacher, RenderingTeacher):
+        fused_teacher = not isinstance(context.teacher, LocalTeacher)
+    elif context.uses_teacher:
         served = int(getattr(getattr(context.teacher, "options", None), "concurrency", 1))
     return CostModel(
         student,
@@ -170,6 +173,7 @@ def _model(
         served=served,
         fused=experiment.evaluation.engine != "transformers",
         budgets=budgets,
+        fused_teacher=fused_teacher,
     )
 
 

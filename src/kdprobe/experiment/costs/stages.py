@@ -88,6 +88,8 @@ class CostModel:
         served: Requests at a time to a teacher behind a server, or `None` for one that runs in the stage.
         fused: Whether another engine than transformers runs students in evaluations.
         budgets: The largest number of tokens of an answer of the teacher, and of a student.
+        fused_teacher: Whether another engine than transformers runs the teacher in the stage; it reads a given text as
+            fast as it would write it.
     """
 
     student: Sizes
@@ -98,6 +100,7 @@ class CostModel:
     served: int | None
     fused: bool
     budgets: tuple[int, int]
+    fused_teacher: bool = False
 
     def use(self, piece: Piece, devices: Devices) -> Use | None:
         """What a stage takes on these devices, or `None` if its shapes do not tell."""
@@ -117,19 +120,21 @@ class CostModel:
         if self.teacher is None:
             return None
         about, n = piece.settings["teacher"], piece.units
-        runner = Runner(self.teacher, about.get("dtype", "bfloat16"), devices, fused=self.served is not None)
+        fused = self.served is not None or self.fused_teacher
+        runner = Runner(self.teacher, about.get("dtype", "bfloat16"), devices, fused=fused)
         prompt = self._of(self.texts.primed, piece.strategy)
-        batch = min(n, self.served or about.get("batch_size", 1))
-        if piece.follows or piece.settings["texts"] is not None:
-            text = self.answer if piece.follows else self.texts.solution.mean
+        batch = min(n, self.served or about.get("batch_size") or about.get("answers_at_once", 1))
+        given = piece.follows or piece.settings["texts"] is not None
+        text = self.texts.solution.mean if given and not piece.follows else self.answer
+        if given and not self.fused_teacher:
             read, written = n * (prompt.mean + text), 0.0
             seconds = runner.reading_seconds(read, prompt.mean + text, n * text, math.ceil(n / batch))
         else:
             if runner.fused:
                 batch = min(batch, runner.most_rows(prompt.longest + self.budgets[0]) or batch)
-            read, written = n * prompt.mean, n * self.answer
-            seconds = runner.writing_seconds(n, prompt.mean, self.answer, batch)
-        if not runner.fused:
+            read, written = n * prompt.mean, n * text
+            seconds = runner.writing_seconds(n, prompt.mean, text, batch)
+        if self.served is None:
             seconds += runner.load_seconds
         memory, fixed = (runner.running_memory(rows, prompt.longest, self.budgets[0]) for rows in (batch, 0))
         return Use(read, written, seconds, memory, self._disk(piece), runner, batch, fixed)
@@ -143,14 +148,14 @@ class CostModel:
         follows = name in {"logits", "sequence"}
         learnt = self.answer if follows else self.texts.solution.mean
         longest = asked.longest + (self.budgets[0] if follows else self.texts.solution.longest)
-        batch, again = options["batch_size"], options.get("gradient_checkpointing", False)
+        batch = options["batch_size"]
         tokens, rows = n * (asked.mean + learnt), n * learnt
         padded = tokens * (_PADDING if batch > 1 else 1)
         seconds = runner.load_seconds + runner.training_seconds(
-            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=again
+            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=False
         )
         adapter = self._adapter(piece)
-        memory, fixed = (runner.training_memory(rows, longest, adapter, again=again) for rows in (min(batch, n), 0))
+        memory, fixed = (runner.training_memory(rows, longest, adapter, again=False) for rows in (min(batch, n), 0))
         if name == "published" and self.teacher:
             teacher = Runner(self.teacher, "float32" if devices.model.is_cpu else "bfloat16", devices)
             prompt = self._of(self.texts.primed, piece.strategy).mean

@@ -19,6 +19,7 @@ from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.plugin_key import plugin_key
+from kdprobe.experiment.teaching.chosen import chosen_teacher
 from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
@@ -35,7 +36,7 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
-from kdprobe.teachers.teacher import RenderingTeacher
+from kdprobe.teachers.teacher import ClosableTeacher, RenderingTeacher
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.engines.engine import EngineStudent
@@ -83,15 +84,9 @@ class StageContext:
         return self._once("teacher", self._new_teacher)
 
     def _new_teacher(self) -> Any:
-        config, conversation = self.experiment.teacher, self.experiment.conversation.conversation
-        teacher = self.host.create("teachers", config.name, config.options)
-        if hasattr(teacher, "conversation"):
-            teacher.conversation = conversation
-        elif conversation.instructs:
-            raise KdprobeError(
-                f"The teacher {config.name!r} supports neither a system message nor template arguments.",
-                "Remove [conversation], or choose another teacher.",
-            )
+        teacher = chosen_teacher(self.experiment, self.host)
+        if isinstance(teacher, ClosableTeacher):
+            self.pool.opened(teacher.close)
         return teacher
 
     @property
@@ -109,6 +104,10 @@ class StageContext:
 
     def load(self, student: Student) -> EngineStudent:
         """A student, loaded with the engine in the data type of the config; raises like `Engine.load`."""
+        teacher = self._known.get("teacher")
+        if isinstance(teacher, ClosableTeacher):
+            # Students need its memory.
+            teacher.close()
         dtype = concrete_dtype(self.experiment.student.dtype, default_device())
         return self.engine.load(student, dtype=dtype, bases=self.pool.bases)
 
