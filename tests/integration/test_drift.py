@@ -318,7 +318,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(drift, tiny_record, ti
         drift(base, trained, Student("odd", resolve(str(stranger))))
     with pytest.raises(KdprobeError, match="needs a student besides the untrained model 'base'"):
         drift(base)
-    with pytest.raises(UsageError, match="with up to 4000 new ones, that exceeds the model's context of 2048"):
+    with pytest.raises(UsageError, match="with up to 4000 new ones, that exceeds the model's context of 2048 tokens"):
         drift(base, trained, max_new_tokens=4000)
     with pytest.raises(UsageError, match="unknown student 'nobody'"):
         drift(base, trained, students=["nobody"])

@@ -89,6 +89,13 @@ def test_a_teacher_of_another_family_is_refused_with_advice_that_works(plan, str
     assert plan(teacher=stranger, distill={"name": "sequence"}).stages
 
 
+def test_an_architecture_without_gradient_checkpointing_is_named(plan, model):
+    options = {"gradient_checkpointing": True, "lora": {"target_modules": "all-linear"}}
+    student = model("japanese", "gpt_neox_japanese", hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+    distill = {"name": "sequence", "options": options}
+    told(plan, "does not implement", "japanese' (gpt_neox_japanese)", student=student, teacher=student, distill=distill)
+
+
 def test_prompts_that_leave_no_room_are_named(plan, model):
     short = model("short", max_position_embeddings=100)
     # The longest prompts have 97 tokens primed and 66 bare; 8 new ones are asked for.

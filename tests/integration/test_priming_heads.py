@@ -325,7 +325,7 @@ def test_prompts_that_are_not_known_are_not_made_up(teaching, tiny_record):
 def test_a_context_that_is_too_short_is_said(teaching, model_of):
     result = run(teaching(Here(model_of("gpt2", n_positions=32))))
     assert not result.tables
-    assert "the teacher's context window has 32" in result.statements[0]
+    assert "the teacher's context window is 32" in result.statements[0]
 
 
 def test_few_problems_cannot_tell(teaching, tiny_record):

@@ -194,7 +194,7 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
     (on,) = [each for each in against if "in the base: of the single circuits, " in each]
     assert "(Q of layer 4, head 0) significantly shifts log p against the gain on the later folds, by -1.0" in on
     assert sentences[-1] == (
-        "s: 3 of 5 single circuits were switched, those that rank first by gradient on all problems or on earlier "
+        "s: 3 of 5 single circuits were switched: those that rank first by gradient on all problems or on earlier "
         "folds alone. Effects are not tested on the problems that were used for this selection."
     )
     every = " ".join(spoken(student_of(FIVE, problems=8)))
@@ -208,7 +208,7 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
 def test_one_circuit_is_spoken_of_in_the_singular(value, verb):
     changes = {Circuit("q", 0, 0): value, Circuit("q", 1, 0): -6.0}
     assert spoken(student_of(changes, 1))[-1].startswith(
-        "s: 1 of 2 single circuits was switched, the one that ranks first by gradient on all problems or on earlier "
+        "s: 1 of 2 single circuits was switched: the one that ranks first by gradient on all problems or on earlier "
     )
     few = spoken(student_of({Circuit("q", 0, 0): value}, layers=False, problems=3))
     assert sum(f") {verb} log p" in each and "too few for a test" in each for each in few) == 2

@@ -155,8 +155,8 @@ def test_too_few_problems_are_said():
     random = np.random.default_rng(3)
     a, b = (student(name, *drawn(random, 5)) for name in "ab")
     assert _change_sentence(Group("b", [b], a), seed=0) == (
-        "b compared with a: both models tell 5 of 5 problems apart from the counterfactual. At least 6 are needed to "
-        "tell whether training changed where the difference is carried."
+        "b compared with a: both models tell 5 of 5 problems apart from their counterfactuals. At least 6 are needed "
+        "to tell whether training changed where the difference is carried."
     )
     same = student("b", *drawn(np.random.default_rng(4), 8))
     assert "no difference in the share that is carried at any patched site" in _change_sentence(

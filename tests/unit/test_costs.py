@@ -159,8 +159,8 @@ def transfer(units=100, **teacher):
     return Piece("transfer", settings, units, "none")
 
 
-def distill(batch_size, units=100, dtype="bfloat16"):
-    options = {"batch_size": batch_size, "lora": LORA}
+def distill(batch_size, units=100, dtype="bfloat16", **changed):
+    options = {"batch_size": batch_size, "lora": LORA, **changed}
     return Piece("distill", {"distiller": {"plugin": "logits"}, "options": options, "dtype": dtype}, units, "none")
 
 
@@ -240,6 +240,15 @@ def test_batches_that_do_not_fit_are_told_with_the_largest_that_does():
     assert MODEL.use(distill(fits), h100).memory <= 80e9 < MODEL.use(distill(fits + 1), h100).memory
     (said,) = misfits([("evaluate", MODEL.use(evaluate(2000), h100))])
     assert "set evaluation.batch_size = " in said
+
+
+def test_gradient_checkpointing_takes_less_memory_and_more_time():
+    kept, again = (
+        MODEL.use(distill(8, **options), parse("h100")) for options in ({}, {"gradient_checkpointing": True})
+    )
+    assert (again.memory - again.fixed) < 0.2 * (kept.memory - kept.fixed)
+    assert again.fixed == kept.fixed
+    assert kept.seconds < again.seconds < 1.5 * kept.seconds
 
 
 def test_a_student_that_does_not_fit_points_to_a_device_that_holds_it():

@@ -113,7 +113,7 @@ def tune(
         if file is not None and file.exists():
             raise UsageError(
                 f"{file} already exists.",
-                "Choose another file, or delete this one first; finished trials are in the store and are kept.",
+                "Choose another file, or delete this one first; finished trials stay in the store.",
             )
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)

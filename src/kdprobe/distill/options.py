@@ -48,6 +48,13 @@ class TrainingOptions(BaseModel):
     )
     batch_size: int = Field(default=8, ge=1, description="Examples per micro-batch and process.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches per optimiser step.")
+    gradient_checkpointing: bool = Field(
+        default=False,
+        # Left out of keys when off, so that they are those of versions without it.
+        exclude_if=lambda on: not on,
+        description="Keep only the inputs of layers, and compute the rest again in the backward pass: less memory, "
+        "about a third slower.",
+    )
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")

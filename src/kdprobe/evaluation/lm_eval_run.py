@@ -120,7 +120,7 @@ def run_task(
             log_samples=True,
         )
     if (repeats := results["configs"][task].get("repeats") or 1) > protocol.samples:
-        note(f"{label}: the task repeats each problem {repeats} times; kdprobe asks once. For more, set --samples.")
+        note(f"{label}: the task repeats each problem {repeats} times; kdprobe asks once, unless --samples is set.")
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
     return [
         {

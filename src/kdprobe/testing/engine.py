@@ -120,7 +120,7 @@ def _check_answers(found: EngineStudent, expected: EngineStudent, label: str, to
 
 
 def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
-    require(answer.token_ids, f"{label} writes an answer without a token.")
+    require(answer.token_ids, f"{label} writes an answer without tokens.")
     require(
         len(answer.token_ids) <= _BUDGET, f"{label} writes {len(answer.token_ids)} tokens; the budget is {_BUDGET}."
     )
@@ -131,7 +131,9 @@ def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
         f"{label} ends an answer after {len(answer.token_ids)} tokens, before its budget and with a token that "
         "does not end answers.",
     )
-    require(answer.finished is ended, f"{label}: finished is {answer.finished}, but the last token says {ended}.")
+    require(
+        answer.finished is ended, f"{label}: finished is {answer.finished}; by the last token, it should be {ended}."
+    )
 
 
 def _check_greedy(expected: EngineStudent, prompt: list[int], answer: Decoded, label: str, tolerance: float) -> None:

@@ -22,6 +22,7 @@ from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.training.checkpoints import Checkpoints, clear_later, last_checkpoint
 from kdprobe.distill.training.history import History, StepEnd
 from kdprobe.distill.training.order import with_filler
+from kdprobe.distill.training.recomputing import recompute_layers
 from kdprobe.distill.training.row_trainer import RowTrainer
 from kdprobe.distill.training.schedule import Length
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
@@ -62,6 +63,8 @@ def train(
     set_seed(context.seed)
     with quiet():
         model = get_peft_model(student.model, lora_config(options.lora, student.model))
+    if options.gradient_checkpointing:
+        recompute_layers(student)
     model.train()
     pad = student.tokenizer.pad_token_id
     trained, held_out = (

@@ -148,7 +148,7 @@ def core() -> DeviceModel:
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _MEMORY.read_text() if _MEMORY.is_file() else "", re.MULTILINE)
     size = int(memory[1]) * 1024 if memory else _system_memory()
     return DeviceModel(
-        CPU, "CPU core", half, single, 12 * _GIGA, size, "clock and vector width as the system states them"
+        CPU, "CPU core", half, single, 12 * _GIGA, size, "clock and vector width as reported by the system"
     )
 
 

@@ -148,14 +148,14 @@ class CostModel:
         follows = name in {"logits", "sequence"}
         learnt = self.answer if follows else self.texts.solution.mean
         longest = asked.longest + (self.budgets[0] if follows else self.texts.solution.longest)
-        batch = options["batch_size"]
+        batch, again = options["batch_size"], options.get("gradient_checkpointing", False)
         tokens, rows = n * (asked.mean + learnt), n * learnt
         padded = tokens * (_PADDING if batch > 1 else 1)
         seconds = runner.load_seconds + runner.training_seconds(
-            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=False
+            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=again
         )
         adapter = self._adapter(piece)
-        memory, fixed = (runner.training_memory(rows, longest, adapter, again=False) for rows in (min(batch, n), 0))
+        memory, fixed = (runner.training_memory(rows, longest, adapter, again=again) for rows in (min(batch, n), 0))
         if name == "published" and self.teacher:
             teacher = Runner(self.teacher, "float32" if devices.model.is_cpu else "bfloat16", devices)
             prompt = self._of(self.texts.primed, piece.strategy).mean

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.distill.targets import targets_text, with_target_names
+from kdprobe.distill.training.recomputing import not_recomputable
 from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
@@ -35,6 +36,14 @@ def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
     yield from refused.values()
     for targets, key in keys.items():
         yield from _targets(context, key, targets)
+
+
+def recomputation(context: StageContext) -> Iterator[UsageError]:
+    """Gradient checkpointing for an architecture without it."""
+    wanted = any(getattr(options, "gradient_checkpointing", False) for _, options, _ in trainings(context))
+    if wanted and not context.student_modules.recomputable:
+        student = context.student_blueprint
+        yield not_recomputable(student.record.name, student.kind)
 
 
 def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Iterator[UsageError | Finding]:

@@ -8,7 +8,7 @@ from itertools import chain
 from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.absent_weights import absent_weights
-from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
+from kdprobe.experiment.foresight.architecture import blind_analyses, recomputation, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
 from kdprobe.experiment.foresight.own_teacher import self_taught
@@ -65,6 +65,7 @@ def _all(context: StageContext, conversations: Conversations) -> Iterator[Forese
         teacher_lengths(context, conversations),
         student_lengths(context, conversations),
         target_modules(context),
+        recomputation(context),
         blind_analyses(context),
         few_probed(context),
         held_out(context),

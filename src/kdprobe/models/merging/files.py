@@ -89,8 +89,8 @@ def adapter_config(folder: Path) -> PeftConfig:
         )
     if str(settings.get("init_lora_weights")).startswith(_DRAWN):
         raise UsageError(
-            f"The adapter {folder} was initialised with {settings['init_lora_weights']!r}, which takes a random part "
-            "out of the base's weights; that part cannot be reconstructed.",
+            f"The adapter {folder} was initialised with {settings['init_lora_weights']!r}, which removes a random "
+            "part from the base's weights; that part cannot be reconstructed.",
             "Save it as a plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...).",
         )
     try:

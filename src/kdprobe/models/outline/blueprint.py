@@ -14,7 +14,7 @@ from kdprobe.models.load import model_folder
 from kdprobe.models.outline.fork import UnansweredError
 from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
-from kdprobe.models.outline.needed_weights import weights_needed
+from kdprobe.models.outline.weight_files import refuse_incomplete_files
 from kdprobe.models.reference import ModelRecord
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
@@ -31,11 +31,13 @@ class Modules:
         linear: Those that PEFT can adapt.
         attention: The linear projections of attention, as target modules for PEFT.
         headless: Why heads cannot be examined, and what to do; `None` if they can.
+        recomputable: Whether transformers implements gradient checkpointing for them.
     """
 
     linear: tuple[str, ...]
     attention: tuple[str, ...]
     headless: tuple[str, str] | None
+    recomputable: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def blueprint(record: ModelRecord, memory: Memory, helpers: Helpers | None = Non
             incomplete, or the package needed for quantised weights is missing.
     """
     found = memory.general.recall("configuration", configuration_key(record), lambda: _asked(record, helpers))
-    _refuse_incomplete(record)
+    refuse_incomplete_files(record)
     if record.is_packed:
         from kdprobe.models.load import load_config
         from kdprobe.models.weights import refuse_unknown_quantisation
@@ -87,7 +89,9 @@ def modules(record: ModelRecord, memory: Memory, helpers: Helpers | None = None)
     """
     found = memory.general.recall(_MODULES, configuration_key(record), lambda: _listed(record, helpers))
     headless = found["headless"]
-    return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
+    return Modules(
+        tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None, found["recomputable"]
+    )
 
 
 def are_known(record: ModelRecord, memory: Memory) -> bool:
@@ -212,36 +216,9 @@ def _named(record: ModelRecord) -> dict[str, Any]:
         headless = [error.message, error.hint]
     kinds = nn.Linear | Conv1D | nn.Embedding
     linear = [name for name, module in model.named_modules() if isinstance(module, kinds)]
-    return {"linear": linear, "attention": attention_projections(model), "headless": headless}
-
-
-def _refuse_incomplete(record: ModelRecord) -> None:
-    """Checks that all weight files exist and have the length given in their headers."""
-    if not record.path.is_dir() or not (weights_needed() or (record.source == "folder" and record.has_weights)):
-        return
-    index = record.path / "model.safetensors.index.json"
-    named: set[str] = set()
-    if index.is_file():
-        try:
-            named = {str(name) for name in json_of(index.read_bytes())["weight_map"].values()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"The file {index} does not say which file each weight is in.", "Download it again."
-            ) from error
-    files = {file.name: file for file in record.path.glob("*.safetensors")}
-    faults = [f"{name} is missing" for name in sorted(named - files.keys())]
-    faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(str(files[name]))]
-    if faults:
-        raise UsageError(f"The model {record.name!r} is incomplete: {', '.join(faults)}.", "Download or copy it again.")
-
-
-def _is_whole(file: str) -> bool:
-    """Whether a safetensors file has the length given in its header."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # The framework only matters for tensors, none of which is read; torch would be imported.
-        with safe_open(file, framework="np"):
-            return True
-    except SafetensorError:
-        return False
+    return {
+        "linear": linear,
+        "attention": attention_projections(model),
+        "headless": headless,
+        "recomputable": bool(model.supports_gradient_checkpointing),
+    }

@@ -18,7 +18,7 @@ from kdprobe.files import CHECKSUM, digest, json_of, write_sealed
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.outline.device import version
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the code behind an entry computes something else."""
 _LIBRARIES = (
     *("kdprobe", "torch", "transformers"),

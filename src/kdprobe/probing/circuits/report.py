@@ -99,7 +99,7 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
         was, those = ("was", "the one that ranks") if len(chosen) == 1 else ("were", "those that rank")
         folds = " or on earlier folds alone" if selection.before else ""
         yield (
-            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched, {those} first "
+            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched: {those} first "
             f"by gradient on all problems{folds}. Effects are not tested on the "
             "problems that were used for this selection."
         )

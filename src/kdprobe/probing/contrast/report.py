@@ -84,8 +84,9 @@ def _pairs_sentence(found: Pairs) -> str:
         else ""
     )
     return (
-        f"{counted(len(found.pairs), 'pair was', 'pairs were')} read: a problem and a counterfactual with the same "
-        f"number of tokens. On average, {sum(differing.values()):.1f} tokens differ: {listed}.{left_out}"
+        f"{counted(len(found.pairs), 'pair')} of a problem and a counterfactual with the same number of tokens "
+        f"{'was' if len(found.pairs) == 1 else 'were'} read. On average, {sum(differing.values()):.1f} tokens differ: "
+        f"{listed}.{left_out}"
     )
 
 
@@ -162,8 +163,9 @@ def _change_sentence(group: Group, seed: int) -> str:
     if used < FEWEST_PROBLEMS:
         models = f"all seeds and {against.student}" if group.combined else "both models"
         return (
-            f"{both}: {models} tell {used} of {counted(len(against.pairs), 'problem')} apart from the counterfactual. "
-            f"At least {FEWEST_PROBLEMS} are needed to tell whether training changed where the difference is carried."
+            f"{both}: {models} tell {used} of {counted(len(against.pairs), 'problem')} apart from their "
+            f"counterfactuals. At least {FEWEST_PROBLEMS} are needed to tell whether training changed where the "
+            "difference is carried."
         )
     if not rows:
         return f"{both}: every patched site carries the whole difference by construction, so nothing can differ."

@@ -144,6 +144,6 @@ def _refuse_long(model: LoadedModel, prompts: Sequence[Prompt], max_new_tokens: 
     if context is not None and len(longest.ids) + max_new_tokens > context:
         raise UsageError(
             f"The prompt {longest.id!r} has {len(longest.ids)} tokens; with up to {max_new_tokens} new ones, that "
-            f"exceeds the model's context of {context}.",
+            f"exceeds the model's context of {context} tokens.",
             "Lower the option max_new_tokens, or leave out long problems.",
         )

@@ -83,7 +83,8 @@ def refuse_long(config: Any, prompt: Sequence[int], text: Sequence[int]) -> None
     length, window = len(prompt) + len(text), context_length(config)
     if window is not None and length > window:
         raise UsageError(
-            f"A prompt and its text have {length} tokens together, but the teacher's context window has {window}.",
+            f"A prompt and its text have {length} tokens in total, but the teacher's context window is {window} "
+            "tokens.",
             "Leave out long problems.",
         )
 
