@@ -93,6 +93,37 @@ def test_gold_solutions_are_texts_too(planned):
     assert [r.text for r in read["unprimed"].responses] == [r.text for r in read["teacher"].responses] == expected
 
 
+def test_a_teacher_whose_server_renders_prompts_scores_after_prompts_rendered_here(planned, monkeypatch):
+    from kdprobe.experiment.stages.prompts import read_prompt_ids
+    from kdprobe.teachers.transformers_teacher import TransformersTeacher
+
+    conversation = ("[transfer]\n", '[conversation]\nsystem = "Be brief."\n\n[transfer]\ntexts = "gold"\n')
+
+    def scored():
+        plan, store = planned(conversation)
+        sets = made(plan, store)
+        return [(arm.transfer, store.folder(arm.transfer), sets[arm.strategy]) for arm in plan.arms if arm.transfer]
+
+    local = scored()
+    monkeypatch.delattr(TransformersTeacher, "rendered")
+    for (stage, folder, here), (served, served_folder, there) in zip(local, scored(), strict=True):
+        assert "messages" in served.settings
+        assert served.settings["prompts"] == stage.settings["prompts"]
+        assert [*read_prompt_ids(served_folder)] == [*read_prompt_ids(folder)] != []
+        assert there.manifest["prompts"] == "rendered here"
+        for one, other in zip(here.responses, there.responses, strict=True):
+            assert (one.rows.logprobs == other.rows.logprobs).all()
+
+
+def test_a_teacher_that_cannot_score_is_refused_in_the_plan(planned, monkeypatch):
+    from kdprobe.teachers.transformers_teacher import TransformersTeacher
+
+    monkeypatch.delattr(TransformersTeacher, "score")
+    planned()
+    with pytest.raises(KdprobeError, match="cannot score existing texts"):
+        planned(transfer('texts = "gold"'))
+
+
 def test_matched_rejection_leaves_every_arm_and_the_control_the_same_problems(planned, tmp_path):
     from kdprobe.files import read_json
 

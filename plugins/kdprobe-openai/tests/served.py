@@ -54,7 +54,27 @@ class ServedModel:
         text = "" if special else self.tokenizer.decode([id_])
         return {"id": int(id_), "token": text, "logprob": float(self.logprobs[position, id_]), "bytes": None}
 
+    def echo(self, body):
+        """A completion that repeats its prompt, as vLLM serves it; the last tokens have the rows of the answer."""
+        ids, k = body["prompt"], body["logprobs"]
+        before = len(ids) - len(self.ids)
+        rows = [None, *self.logprobs[[max(place - before, 0) for place in range(1, len(ids))]]]
+
+        def top(place):
+            # The token itself comes on top of the k alternatives.
+            listed = [*np.argsort(-rows[place])[:k], ids[place]]
+            return {f"token_id:{id_}": float(rows[place][id_]) for id_ in listed}
+
+        logprobs = {
+            "tokens": [f"token_id:{id_}" for id_ in ids],
+            "token_logprobs": [None, *(float(rows[place][ids[place]]) for place in range(1, len(ids)))],
+            "top_logprobs": [None, *map(top, range(1, len(ids)))],
+        }
+        return {"choices": [{"text": self.tokenizer.decode(ids), "finish_reason": "length", "logprobs": logprobs}]}
+
     def answer(self, body):
+        if "prompt" in body:
+            return self.echo(body)
         k = body.get("top_logprobs", 0)
         ids = self.ids[: body.get("max_tokens", body.get("max_completion_tokens"))]
         content = [

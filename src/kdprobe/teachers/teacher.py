@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from kdprobe.errors import UsageError
 from kdprobe.models.conversation import Conversation, Messages
 
 if TYPE_CHECKING:
@@ -173,6 +174,20 @@ class ScoringTeacher(Teacher, Protocol):
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
         """Its distribution at every scored token of every passage, by id, in any order; nothing is sampled."""
+
+
+def scoring_teacher(teacher: Teacher) -> ScoringTeacher:
+    """The teacher, as one that can score.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not isinstance(teacher, ScoringTeacher):
+        raise UsageError(
+            "This teacher can generate answers but cannot score existing texts.",
+            'Set transfer.texts = "own" in the config, or use another teacher.',
+        )
+    return teacher
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from kdprobe.redaction import without_secrets
 from kdprobe.sequences import LazySequence
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.checking import checked
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, Teacher, scoring_teacher
 from kdprobe.transfer.adaptive import fewest
 from kdprobe.transfer.parts import Answers, forget, in_parts
 from kdprobe.transfer.responses import Joined, Responses
@@ -109,11 +109,7 @@ def score(teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Tok
     Raises:
         KdprobeError: The teacher cannot score.
     """
-    if not isinstance(teacher, ScoringTeacher):
-        raise KdprobeError(
-            "This teacher can generate answers but cannot score existing texts.",
-            'Set transfer.texts = "own" in the config, or use another teacher.',
-        )
+    scoring = scoring_teacher(teacher)
     given = Responses.of(texts).texts
     names = [_name(text.id, text.sample) for text in given]
     places = {name: place for place, name in enumerate(names)}
@@ -121,7 +117,7 @@ def score(teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, Tok
 
     def read(_index: int, part: Sequence[Passage]) -> Iterable[Response]:
         batch = [*part]
-        scored = teacher.score(batch, setting.sampling)
+        scored = scoring.score(batch, setting.sampling)
         rated = (replace(given[places[name]], id=name, rows=rows) for name, rows in scored)
         return _cut(checked(batch, rated), setting)
 

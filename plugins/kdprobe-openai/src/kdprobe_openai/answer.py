@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,16 @@ class Answer:
             raise UnusableError(
                 f"the server reports {self.tokens} tokens but returns log-probabilities for {len(self.entries)}"
             )
-        return [(_token(entry), _alternatives(entry, k)) for entry in self.entries]
+        return described(self.entries, k)
+
+
+def described(entries: Iterable[Any], k: int) -> list[tuple[Served, list[Served]]]:
+    """Reads entries of log-probabilities: every token with its k most probable alternatives, the most probable first.
+
+    Raises:
+        UnusableError: They are malformed, or there are fewer than k.
+    """
+    return [(_token(entry), _alternatives(entry, k)) for entry in entries]
 
 
 def _parts(content: Any) -> tuple[str, str | None]:

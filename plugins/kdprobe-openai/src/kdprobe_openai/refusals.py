@@ -1,4 +1,4 @@
-"""Why a server refuses a request: because of the prompt (only that prompt is then lost) or because of the request.
+"""What a server refuses and why: one prompt (only that prompt is then lost), or the request; and what it cannot do.
 
 The patterns match the messages of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from kdprobe.teachers import PROMPT_TOO_LONG
+from kdprobe import KdprobeError
+from kdprobe.teachers import PROMPT_TOO_LONG, Sampling
 
 CONTENT_FILTER = "content_filter"
 _TOO_LONG = re.compile(
@@ -46,3 +47,18 @@ def reason_of(status: int, said: str) -> str | None:
     if status == 413 or _TOO_LONG.search(said):  # noqa: PLR2004 - Content Too Large
         return PROMPT_TOO_LONG
     return CONTENT_FILTER if _FILTERED.search(said) else None
+
+
+def refuse_temperatures(sampling: Sampling) -> None:
+    """Refuses what a server cannot give.
+
+    Raises:
+        KdprobeError: A distillation temperature other than 1 is planned.
+    """
+    if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
+        raise KdprobeError(
+            f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns only the "
+            "top log-probabilities, at temperature 1; the mass of all other tokens cannot be computed from them "
+            "for a different temperature.",
+            "Set distill.options.temperature = 1, use the distiller 'sequence', or use the teacher 'transformers'.",
+        )

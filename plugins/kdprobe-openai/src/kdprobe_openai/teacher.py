@@ -1,24 +1,23 @@
-"""The teacher `openai`: every request is a chat completion, with several at a time."""
+"""The teacher `openai`: every answer is a chat completion, and every scored text a completion that repeats it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from queue import SimpleQueue
 from typing import Any
 
-import anyio
 import numpy as np
-from anyio.from_thread import start_blocking_portal
 
 from kdprobe import KdprobeError
 from kdprobe.console import note
 from kdprobe.models import Conversation, ModelRecord, resolve, response_ids
-from kdprobe.teachers import PROMPT_TOO_LONG, Request, Response, Sampling, SparseRows, Thinking
+from kdprobe.teachers import PROMPT_TOO_LONG, Passage, Request, Response, Sampling, SparseRows, Thinking
 from kdprobe_openai.answer import Answer, UnusableError
+from kdprobe_openai.asking import in_order_of_arrival
 from kdprobe_openai.options import ServerOptions
-from kdprobe_openai.refusals import refuses_log_probabilities
+from kdprobe_openai.refusals import refuse_temperatures, refuses_log_probabilities
+from kdprobe_openai.scoring import scored
 from kdprobe_openai.server import RefusedError, Server
 from kdprobe_openai.tokens import TokenMap
 
@@ -83,13 +82,7 @@ class ServerTeacher:
                 unknown, the server refuses or does not answer, or its log-probabilities are required and cannot be
                 used.
         """
-        if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
-            raise KdprobeError(
-                f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns only the "
-                "top log-probabilities, at temperature 1; the mass of all other tokens cannot be computed from them "
-                "for a different temperature.",
-                "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
-            )
+        refuse_temperatures(sampling)
         known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out
         if not (self._texts_only or self.options.unscaled or known):
             left_out = "temperature" in self.options.leave_out
@@ -101,41 +94,22 @@ class ServerTeacher:
                 'log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed
-        return self._responses(requests, sampling)
+        asked = in_order_of_arrival(
+            self.options, requests, lambda server, request: self._ask(server, request, sampling)
+        )
+        return (self._read(request, answer, sampling) for request, answer in asked)
 
-    def _responses(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Yields each answer as it arrives."""
-        arrived: SimpleQueue[tuple[Request, Answer] | None] = SimpleQueue()
-        with start_blocking_portal() as portal:
-            asking = portal.start_task_soon(self._ask_all, requests, sampling, arrived.put)
-            asking.add_done_callback(lambda _: arrived.put(None))
-            try:
-                while (answered := arrived.get()) is not None:
-                    yield self._read(*answered, sampling)
-                asking.result()
-            finally:
-                asking.cancel()
+    def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
+        """Scores every passage, several at a time, on a server that repeats prompts with their log-probabilities.
 
-    async def _ask_all(
-        self, requests: Sequence[Request], sampling: Sampling, arrived: Callable[[tuple[Request, Answer]], None]
-    ) -> None:
-        """Passes on every answer; the first failure cancels the others."""
-        failures: list[KdprobeError] = []
-        slots = anyio.CapacityLimiter(self.options.concurrency)
-        async with Server(self.options) as server, anyio.create_task_group() as group:
+        The prompts are token ids rendered by kdprobe, so the server's chat template plays no part.
 
-            async def ask(request: Request) -> None:
-                async with slots:
-                    try:
-                        arrived((request, await self._ask(server, request, sampling)))
-                    except KdprobeError as failure:
-                        failures.append(failure)
-                        group.cancel_scope.cancel()
-
-            for request in requests:
-                group.start_soon(ask, request)
-        if failures:
-            raise failures[0]
+        Raises:
+            KdprobeError: A temperature other than 1 is planned, the server does not return the log-probabilities of a
+                prompt, or they cannot be used.
+        """
+        refuse_temperatures(sampling)
+        return scored(self.options, self._tokens, passages, sampling.top_logprobs)
 
     async def _ask(self, server: Server, request: Request, sampling: Sampling) -> Answer:
         """Returns one answer; without text if the server rejects the prompt."""

@@ -81,20 +81,39 @@ class TokenMap:
         served = answer.served(k)
         ids = [self.id_of(written) for written, _ in served]
         first = self._check_text(answer, ids, with_thinking=with_thinking)
-        served, ids = served[first:], ids[first:]
+        return ids[first:], self._sparse(served[first:], k)
+
+    def rows_of(self, expected: Sequence[int], served: Sequence[tuple[Served, list[Served]]]) -> SparseRows:
+        """Returns the teacher's distribution at each token that it read.
+
+        Args:
+            expected: The ids that the server was sent, `[tokens]`.
+            served: The tokens that it describes, with their alternatives.
+
+        Raises:
+            UnusableError: It read other tokens, or the rows are not distributions.
+        """
+        read = [self.id_of(token) for token, _ in served]
+        if read != [*expected]:
+            place = next(index for index, (one, other) in enumerate(zip(read, expected, strict=True)) if one != other)
+            raise UnusableError(f"the server read token {read[place]} where token {expected[place]} was sent")
+        return self._sparse(served, len(served[0][1]))
+
+    def _sparse(self, served: Sequence[tuple[Served, list[Served]]], k: int) -> SparseRows:
+        """Returns rows `[tokens, k]`; raises `UnusableError` if they are not distributions."""
         top = [[self.id_of(token) for token in alternatives] for _, alternatives in served]
         if any(len(set(row)) < k for row in top):
             raise UnusableError("a token is listed twice among the alternatives at one position")
         logprobs = np.array([[token.logprob for token in alternatives] for _, alternatives in served])
-        logprobs = logprobs.reshape(len(ids), k)
+        logprobs = logprobs.reshape(len(served), k)
         mass = np.exp(logprobs).sum(axis=-1)
         if (mass > _MOST_MASS).any():
             raise UnusableError(f"the probabilities at one position sum to {mass.max():.4f}, more than 1")
-        return ids, SparseRows(
-            ids=np.array(top, dtype=np.int32).reshape(len(ids), k),
+        return SparseRows(
+            ids=np.array(top, dtype=np.int32).reshape(len(served), k),
             logprobs=np.minimum(logprobs, 0.0).astype(np.float32),
             tail_logmass={1.0: np.log(np.maximum(1 - mass, k * _FLOAT32)).astype(np.float32)},
-            token_logprobs=np.array([written.logprob for written, _ in served], dtype=np.float32),
+            token_logprobs=np.array([token.logprob for token, _ in served], dtype=np.float32),
         )
 
     def _check_text(self, answer: Answer, ids: list[int], *, with_thinking: bool) -> int:

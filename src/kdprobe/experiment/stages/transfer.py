@@ -21,8 +21,9 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
 from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import write_json
+from kdprobe.models.outline.reader import Reader
 from kdprobe.strategies.prompt_pair import PromptPair
-from kdprobe.teachers.teacher import RenderingTeacher
+from kdprobe.teachers.teacher import RenderingTeacher, scoring_teacher
 
 FORMAT = 7
 FIDELITY = "fidelity.json"
@@ -55,9 +56,14 @@ def transfer_stage(
     sampling = _sampling(context, temperatures, part)
     name = part_name(strategy, *part) if part else strategy
     problems = context.problems.transfer
+    answers_itself = config.texts == OWN or (config.texts == strategy and texts is None)
+    renders_here = isinstance(teacher, RenderingTeacher) or not answers_itself
+    reader = context.teacher_reader if answers_itself else _scoring_reader(context)
     settings = {
         "format": FORMAT,
         **teacher_key(context, teacher, conversations),
+        # The same for a teacher that renders its prompts; for a server, what the messages become.
+        **({} if answers_itself else {"prompts": reader.prompts([pair.teacher for pair in conversations.values()])}),
         "strategy": strategy_key(context, strategy),
         # The gold values judge the answers, although the teacher never sees them.
         "problems": problems_key(context, problems),
@@ -77,18 +83,18 @@ def transfer_stage(
         from kdprobe.transfer.texts import file_texts, gold_texts
         from kdprobe.transfer.transfer_set import read, write
 
-        if isinstance(teacher, RenderingTeacher):
+        if renders_here:
             read_now = [pair.teacher for pair in conversations.values()]
-            refuse_other_prompts(settings["prompts"], context.teacher_reader, read_now)
-        tokenizer = context.teacher_reader.tokenizer
+            refuse_other_prompts(settings["prompts"], reader, read_now)
+        tokenizer = reader.tokenizer
         manifest = {
             # By its own name, so that a run with another label uses the same transfer set.
             "strategy": settings["strategy"]["plugin"],
             "tokenizer": tokenizer_digest(tokenizer),
             "vocabulary": len(tokenizer),
-            "prompts": "rendered here" if isinstance(teacher, RenderingTeacher) else "rendered by the server",
+            "prompts": "rendered here" if renders_here else "rendered by the server",
         }
-        if config.texts == OWN or (config.texts == strategy and not inputs):
+        if answers_itself:
             setting = Setting(sampling, manifest, f"Teacher answers: {name}", scratch)
             transfer_set = capture(teacher, problems, conversations, setting, config.samples)
         else:
@@ -112,7 +118,7 @@ def transfer_stage(
             if response.prompt_ids is not None
         }
         served = {}
-        if isinstance(teacher, RenderingTeacher):
+        if renders_here:
             write_prompts(folder, tokenizer, problems, primed)
         elif returned:
             write_prompt_ids(folder, returned.items())
@@ -125,6 +131,19 @@ def transfer_stage(
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)
 
     return Stage("transfer", name, settings, (texts,) if texts else (), work, len(problems) * config.samples)
+
+
+def _scoring_reader(context: StageContext) -> Reader:
+    """How prompts before scored texts read to the teacher: rendered here, even if a server renders those it answers.
+
+    Raises:
+        UsageError: The teacher cannot score.
+    """
+    teacher = scoring_teacher(context.teacher)
+    if isinstance(teacher, RenderingTeacher):
+        return context.teacher_reader
+    record = replace(context.teacher_reader.record, conversation=context.student.conversation)
+    return Reader(record, context.memory, helpers=context.helpers)
 
 
 def _sampling(context: StageContext, extra: tuple[float, ...], part: tuple[int, int] | None) -> Any:
