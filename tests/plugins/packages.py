@@ -15,14 +15,14 @@ from kdprobe.models.reference import resolve
 from kdprobe.testing.models import write_tiny_model
 
 OBSERVES = "kdprobe-trackers"
-FULL_SIZE = "llama-405b"
-"""An example that needs GSM8K and is planned in its own folder; `test_full_size.py` does that."""
+FULL_SIZE = {"llama-405b", "rehearsal"}
+"""Examples that need GSM8K and models beside them; `test_full_size.py` plans them."""
 
 
 def main(checkout, folder):
     check_listed()
     for example in sorted((checkout / "examples").glob("*.toml")):
-        if example.stem == FULL_SIZE:
+        if example.stem in FULL_SIZE:
             continue
         kdprobe(folder, "plan", str(example))
         print(f"{example.name} can be planned")

@@ -1,6 +1,8 @@
-"""The method at full size is planned from shapes alone."""
+"""The method at full size is planned from shapes alone, and its rehearsal with models made for it."""
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,13 +20,14 @@ def planned(torch, tmp_path, monkeypatch):
         pytest.skip("needs GSM8K: set KDPROBE_TEST_DATA")
     pytest.importorskip("kdprobe_openai")
     monkeypatch.setenv("KDPROBE_GSM8K", str(Path(DATA) / "gsm8k"))
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     (plugins / "served.py").write_text("from kdprobe_openai import *\n", encoding="utf-8")
-    config = tomllib.loads((ROOT / "examples" / "llama-405b.toml").read_text(encoding="utf-8"))
 
-    def plan(**resources):
+    def plan(example="llama-405b", **resources):
+        config = tomllib.loads((ROOT / "examples" / f"{example}.toml").read_text(encoding="utf-8"))
         changed = {**config, "resources": config["resources"] | resources}
         return kdprobe.plan(changed, store=tmp_path / "store", plugins_dir=plugins)
 
@@ -54,3 +57,11 @@ def test_the_whole_bill_is_printed(planned, capsys):
 def test_half_as_many_gpus_hold_the_teacher_only_in_eight_bits(planned):
     (said,) = planned(devices={"all": "h100", "transfer": "h100 x 8"}).bill.misfits
     assert "8 H100s hold 640 GB: use 16 H100s, or 8-bit weights (410 GB)" in said
+
+
+def test_its_rehearsal_has_the_same_stages_with_small_models(planned):
+    subprocess.run([sys.executable, ROOT / "examples" / "rehearsal_models.py"], check=True, capture_output=True)
+    full, rehearsal = planned(), planned("rehearsal")
+    names = [[(row["kind"], row["name"]) for row in each.stage_rows] for each in (full, rehearsal)]
+    assert names[0] == names[1]
+    assert rehearsal.bill.misfits == ()
