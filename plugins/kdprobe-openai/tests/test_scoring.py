@@ -84,5 +84,5 @@ def test_what_cannot_be_used_ends_the_capture_with_the_reason(make, server, chan
 
 def test_a_server_without_echo_is_refused_with_its_own_words(make, server, passages):
     server.refuse = lambda body: {"error": "echo is not supported"} if body.get("echo") else None
-    with pytest.raises(KdprobeError, match="cannot score texts: it rejected problem . .*echo is not supported"):
+    with pytest.raises(KdprobeError, match=r"cannot score texts: it rejected problem . .*echo is not supported"):
         list(make().score(passages, SAMPLING))

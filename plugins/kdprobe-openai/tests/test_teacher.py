@@ -1,12 +1,13 @@
 """The teacher on a server that behaves: answers, log-probabilities, the tail, seeds, rates and resuming."""
 
 import json
+import threading
 import time
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from served import ANSWER, REQUESTS, SAMPLING
+from served import ANSWER, REQUESTS, SAMPLING, ServedModel, serving
 
 from kdprobe import KdprobeError
 from kdprobe.teachers import Sampling
@@ -128,6 +129,26 @@ def test_concurrency_is_a_bound(make, server):
     assert server.most_at_once == 2
 
 
+def test_several_servers_share_the_requests(make, server, tokenizer):
+    with serving(ServedModel(tokenizer)) as other:
+        # Each waits until the other has been asked, so neither can answer everything.
+        both = threading.Barrier(2, timeout=30)
+        server.changes = other.changes = [lambda _data: both.wait()]
+        answers = list(make(base_url=[server.url, other.url], concurrency=1, timeout=60).respond(REQUESTS, SAMPLING))
+    assert {answer.id for answer in answers} == {request.id for request in REQUESTS}
+    asked = [body["messages"][0]["content"] for each in (server, other) for *_, body in each.asked]
+    assert sorted(asked) == sorted(request.messages[0]["content"] for request in REQUESTS)
+    assert server.asked
+    assert other.asked
+
+
+def test_a_server_that_fails_is_named_and_stops_the_others(make, server, tokenizer):
+    with serving(ServedModel(tokenizer)) as other:
+        other.always = 401
+        with pytest.raises(KdprobeError, match=rf"The server {other.url} requires a key"):
+            list(make(base_url=[server.url, other.url], concurrency=1, timeout=60).respond(REQUESTS, SAMPLING))
+
+
 def test_requests_per_minute_are_spaced(make, server):
     list(make(requests_per_minute=1200).respond(REQUESTS, SAMPLING))
     times = sorted(when for when, _, _ in server.asked)
@@ -150,6 +171,8 @@ def test_provenance_changes_with_what_decides_answers_and_with_nothing_else(make
         ({"base_url": "localhost:8000"}, "must start with http"),
         ({"base_url": "https://me:secret@host/v1"}, "must not contain a user"),
         ({"base_url": "https://host/v1?key=secret"}, "must not contain a user"),
+        ({"base_url": ["http://host/v1", "http://host/v1/"]}, "must not name a server twice"),
+        ({"base_url": []}, "at least 1 item"),
         ({"extra": {"logprobs": False, "n": 2}}, "must not contain logprobs, n"),
         ({"leave_out": ["messages"]}, "Input should be 'temperature', 'top_p' or 'seed'"),
         ({"key_variable": "sk-123"}, "String should match pattern"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 def in_order_of_arrival(
     options: ServerOptions, questions: Sequence[Question], ask: Callable[[Server, Question], Awaitable[Result]]
 ) -> Iterator[tuple[Question, Result]]:
-    """Asks up to `options.concurrency` questions at a time; yields each with its result.
+    """Asks every server up to `options.concurrency` questions at a time; yields each question with its result.
 
     Raises:
         KdprobeError: The first that `ask` raises; it cancels the other requests.
@@ -44,18 +45,22 @@ async def _ask_all(
     arrived: Callable[[tuple[Question, Result]], None],
 ) -> None:
     failures: list[KdprobeError] = []
-    slots = anyio.CapacityLimiter(options.concurrency)
-    async with Server(options) as server, anyio.create_task_group() as group:
+    waiting = iter(questions)
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(Server(options, address)) for address in options.addresses]
+        async with anyio.create_task_group() as group:
 
-        async def ask_one(question: Question) -> None:
-            async with slots:
-                try:
-                    arrived((question, await ask(server, question)))
-                except KdprobeError as failure:
-                    failures.append(failure)
-                    group.cancel_scope.cancel()
+            async def keep_asking(server: Server) -> None:
+                # A server that answers faster takes more of the questions.
+                for question in waiting:
+                    try:
+                        arrived((question, await ask(server, question)))
+                    except KdprobeError as failure:
+                        failures.append(failure)
+                        group.cancel_scope.cancel()
 
-        for question in questions:
-            group.start_soon(ask_one, question)
+            for server in servers:
+                for _ in range(min(options.concurrency, len(questions))):
+                    group.start_soon(keep_asking, server)
     if failures:
         raise failures[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -19,7 +19,10 @@ class ServerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    base_url: str = Field(description="The server's address up to /v1, such as http://localhost:8000/v1.")
+    base_url: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="The server's address up to /v1, such as http://localhost:8000/v1; or a list of the addresses of "
+        "servers that run the same model and share the requests."
+    )
     model: str = Field(description="The server's name for the model.")
     tokenizer: str = Field(
         description="A model with the student's tokenizer (alias, folder, GGUF file or Hub id): usually the student's."
@@ -47,8 +50,8 @@ class ServerOptions(BaseModel):
         "Set this only if it is true of your server. To sample at a temperature other than 0 or 1, either set it or "
         "use only text.",
     )
-    concurrency: int = Field(default=8, ge=1, description="Number of concurrent requests.")
-    requests_per_minute: float | None = Field(default=None, gt=0, description="Maximum rate.")
+    concurrency: int = Field(default=8, ge=1, description="Number of concurrent requests to each server.")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="Maximum rate of each server.")
     attempts: int = Field(default=6, ge=1, description="Attempts per request before the capture gives up.")
     timeout: float = Field(
         default=300, gt=0, description="Seconds without data from the server after which a request fails."
@@ -81,15 +84,11 @@ class ServerOptions(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _is_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must start with http:// or https:// and a host")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError(
-                "must not contain a user name, key or query, because the address is saved; use key_variable for a key"
-            )
-        return url.rstrip("/")
+    def _are_addresses(cls, urls: str | list[str]) -> str | list[str]:
+        found = [_address(url) for url in ([urls] if isinstance(urls, str) else urls)]
+        if len(set(found)) < len(found):
+            raise ValueError("must not name a server twice")
+        return found[0] if isinstance(urls, str) else found
 
     @field_validator("extra")
     @classmethod
@@ -97,3 +96,24 @@ class ServerOptions(BaseModel):
         if taken := sorted(OWN_FIELDS & extra.keys()):
             raise ValueError(f"must not contain {', '.join(taken)}, which the experiment sets")
         return extra
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of all servers."""
+        return [self.base_url] if isinstance(self.base_url, str) else self.base_url
+
+    @property
+    def servers(self) -> str:
+        """All addresses, for messages."""
+        return ", ".join(self.addresses)
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must start with http:// or https:// and a host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(
+            "must not contain a user name, key or query, because the address is saved; use key_variable for a key"
+        )
+    return url.rstrip("/")

@@ -75,8 +75,9 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
         UnusableError: They are missing or malformed, or it read another number of tokens.
     """
     logprobs = choice.get("logprobs")
-    columns = [logprobs.get(field) if isinstance(logprobs, Mapping) else None for field in _FIELDS]
-    if not all(isinstance(column, list) for column in columns):
+    found = [logprobs.get(field) for field in _FIELDS] if isinstance(logprobs, Mapping) else []
+    columns = [column for column in found if isinstance(column, list)]
+    if len(columns) < len(_FIELDS):
         raise UnusableError("the server returns no log-probabilities of the prompt")
     counts = [len(column) for column in columns]
     if any(one != other for one, other in pairwise(counts)):
@@ -96,7 +97,7 @@ def _listed(top: Any) -> list[dict[str, Any]]:
 
 def _cannot(options: ServerOptions, why: str) -> KdprobeError:
     return KdprobeError(
-        f"The server {options.base_url} cannot score texts: {why}.",
+        f"The server {options.servers} cannot score texts: {why}.",
         "This needs a server that supports `echo` with `logprobs` in /v1/completions, such as vLLM, where "
         '`extra = { return_tokens_as_token_ids = true }` names every token. Or set transfer.texts = "own".',
     )

@@ -57,14 +57,15 @@ class Server:
     """A connection to the server, open during an `async with` block.
 
     Args:
-        options: Address, variable of the key, rates and timeouts.
+        options: Variable of the key, rates and timeouts.
+        address: Its address.
 
     Raises:
         KdprobeError: The key's variable is not set.
     """
 
-    def __init__(self, options: ServerOptions) -> None:
-        self.options = options
+    def __init__(self, options: ServerOptions, address: str) -> None:
+        self.options, self.address = options, address
         self._key = _key(options.key_variable)
         self._next = 0.0
         self._good, self._poor = False, 0
@@ -114,7 +115,7 @@ class Server:
                         return taken
                     tries = "1 attempt" if attempt == 1 else f"{attempt} attempts"
                     raise KdprobeError(
-                        f"The server {self.options.base_url} gave no usable answer in {tries}; last error: {fault}.",
+                        f"The server {self.address} gave no usable answer in {tries}; last error: {fault}.",
                         "The answers so far are saved. Fix the server, then rerun the command to resume. If it "
                         "is overloaded, lower concurrency or requests_per_minute.",
                     ) from fault
@@ -134,7 +135,7 @@ class Server:
         except TimeoutError:
             # `timeout` limits silence; this server keeps sending data, and would again.
             raise KdprobeError(
-                f"The server {self.options.base_url} took more than {self.options.deadline:g} s for one answer.",
+                f"The server {self.address} took more than {self.options.deadline:g} s for one answer.",
                 "The answers so far are saved. Raise teacher.options.deadline, or lower the token budget.",
             ) from None
         said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
@@ -143,7 +144,7 @@ class Server:
         if reply.status_code in {401, 403} and reason is None:
             variable = self.options.key_variable
             raise KdprobeError(
-                f"The server {self.options.base_url} {'rejected the' if variable else 'requires a'} key (status "
+                f"The server {self.address} {'rejected the' if variable else 'requires a'} key (status "
                 f"{reply.status_code}).",
                 f"Check the environment variable {variable}."
                 if variable
@@ -166,13 +167,12 @@ class Server:
     async def _reply(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Returns the whole reply, unless it is too large."""
         content = bytearray()
-        async with self._client.stream("POST", f"{self.options.base_url}/{path}", json=body) as reply:
+        async with self._client.stream("POST", f"{self.address}/{path}", json=body) as reply:
             async for part in reply.aiter_bytes():
                 content += part
                 if len(content) > self.options.largest_answer * 1e6:
                     raise KdprobeError(
-                        f"The server {self.options.base_url} sent an answer of more than "
-                        f"{self.options.largest_answer:g} MB.",
+                        f"The server {self.address} sent an answer of more than {self.options.largest_answer:g} MB.",
                         "The answers so far are saved. Raise teacher.options.largest_answer, or lower the token "
                         "budget or transfer.top_logprobs.",
                     )
@@ -182,7 +182,7 @@ class Server:
 
     def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
         return RefusedError(
-            f"The server {self.options.base_url} rejected the request: status {reply.status_code}{said}.",
+            f"The server {self.address} rejected the request: status {reply.status_code}{said}.",
             "Check `base_url`, `model` and `extra`. Omit unsupported fields with `leave_out`, rename the token budget "
             "with `budget_field`, and lower transfer.top_logprobs if the server returns fewer alternatives.",
             reason,
@@ -202,7 +202,7 @@ class Server:
         if asked is not None:
             if asked > self.options.longest_wait:
                 raise KdprobeError(
-                    f"The server {self.options.base_url} asks kdprobe to wait {asked:.0f} s, which is "
+                    f"The server {self.address} asks kdprobe to wait {asked:.0f} s, which is "
                     "more than longest_wait allows.",
                     "The answers so far are saved. Rerun later, or raise longest_wait.",
                 )

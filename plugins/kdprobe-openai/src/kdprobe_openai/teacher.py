@@ -163,7 +163,7 @@ class ServerTeacher:
         except UnusableError as reason:
             if self.options.log_probabilities == "required":
                 raise KdprobeError(
-                    f"The log-probabilities from {self.options.base_url} cannot be used for problem {request.id}, "
+                    f"The log-probabilities from {self.options.servers} cannot be used for problem {request.id}, "
                     f"because {reason}.",
                     'Set teacher.options.log_probabilities = "auto" to ignore the log-probabilities of such answers '
                     'and continue. To learn from plain text instead, set it to "never" and set distill.name = '
@@ -182,7 +182,7 @@ class ServerTeacher:
             tokens -= self._thinking_tokens(answer)
         if tokens > budget + self.options.over_budget:
             raise KdprobeError(
-                f"The server {self.options.base_url} wrote {tokens} tokens for problem {request.id}; {budget} were "
+                f"The server {self.options.servers} wrote {tokens} tokens for problem {request.id}; {budget} were "
                 "allowed.",
                 "Set teacher.options.budget_field to the field that it supports, or raise over_budget to allow more.",
             )
@@ -219,7 +219,7 @@ class ServerTeacher:
         """Prints once why answers are kept as plain text."""
         if not self._said:
             note(
-                f"Log-probabilities from {self.options.base_url} cannot be used, because {reason}. Answers without "
+                f"Log-probabilities from {self.options.servers} cannot be used, because {reason}. Answers without "
                 "them are kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot."
             )
         self._said = True

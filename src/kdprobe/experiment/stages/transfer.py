@@ -84,8 +84,7 @@ def transfer_stage(
         from kdprobe.transfer.transfer_set import read, write
 
         if renders_here:
-            read_now = [pair.teacher for pair in conversations.values()]
-            refuse_other_prompts(settings["prompts"], reader, read_now)
+            refuse_other_prompts(settings["prompts"], reader, [pair.teacher for pair in conversations.values()])
         tokenizer = reader.tokenizer
         manifest = {
             # By its own name, so that a run with another label uses the same transfer set.
