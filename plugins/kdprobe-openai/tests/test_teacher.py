@@ -133,7 +133,7 @@ def test_several_servers_share_the_requests(make, server, tokenizer):
     with serving(ServedModel(tokenizer)) as other:
         # Each waits until the other has been asked, so neither can answer everything.
         both = threading.Barrier(2, timeout=30)
-        server.changes = other.changes = [lambda _data: both.wait()]
+        server.changes, other.changes = ([lambda _data: both.wait()] for _ in range(2))
         answers = list(make(base_url=[server.url, other.url], concurrency=1, timeout=60).respond(REQUESTS, SAMPLING))
     assert {answer.id for answer in answers} == {request.id for request in REQUESTS}
     asked = [body["messages"][0]["content"] for each in (server, other) for *_, body in each.asked]

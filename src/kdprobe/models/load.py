@@ -76,7 +76,8 @@ def load(
         dtype: Data type of the weights; `auto` as in `concrete_dtype`.
         device: Target device, by default `default_device()`.
         attention: `eager` if attention patterns are needed; by default transformers chooses for the architecture,
-            because not every architecture supports PyTorch's fused attention.
+            because not every architecture supports PyTorch's fused attention. Models that cap attention scores, such
+            as Gemma 2, are always eager.
 
     Raises:
         KdprobeError: It cannot be loaded, or not completely.
@@ -88,9 +89,13 @@ def load(
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
+    config = load_config(record)
     if record.is_packed:
         # transformers only warns about an unknown quantisation, and loads the weights as if they were not quantised.
-        refuse_unknown_quantisation(record, load_config(record).quantization_config)
+        refuse_unknown_quantisation(record, config.quantization_config)
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
+        # PyTorch's fused attention has no soft cap; some versions of transformers use it all the same, without a word.
+        attention = "eager"
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
     model = complete_model(record, model_folder(record), **settings, use_safetensors=True)
     # Padding is masked, so any token that has a row in the model will do.
