@@ -1,10 +1,15 @@
 """Training the tiny model, and references for what training reports."""
 
+import json
+import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+
+TRAIN = Path(__file__).parent / "launched" / "train.py"
 
 
 @pytest.fixture(scope="session")
@@ -238,3 +243,34 @@ def tied_model(tiny_model, tmp_path_factory):
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def transfer(transfer_set, tmp_path_factory):
+    """The transfer set on disk, where it is rounded."""
+    from kdprobe.transfer.transfer_set import write
+
+    folder = tmp_path_factory.mktemp("transfer")
+    write(transfer_set, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launch(tiny_model, problems, transfer, tmp_path_factory):
+    """Trains in two processes; returns both records of each training run, and the adapter's folder."""
+
+    def run(*trainings, through):
+        folder = tmp_path_factory.mktemp("launched")
+        given = {"model": str(tiny_model), "problems": [problem.as_row() for problem in problems]}
+        given |= {"transfer": str(transfer), "out": str(folder), "trainings": trainings}
+        (folder / "given.json").write_text(json.dumps(given))
+        finished = subprocess.run(
+            [*through, str(TRAIN), str(folder / "given.json")], check=False, capture_output=True, text=True
+        )
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        return [
+            ([json.loads((folder / f"{place}-rank{rank}.json").read_text()) for rank in (0, 1)], folder / f"{place}")
+            for place in range(len(trainings))
+        ]
+
+    return run

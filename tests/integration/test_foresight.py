@@ -97,6 +97,11 @@ def test_an_architecture_without_gradient_checkpointing_is_named(plan, model):
     told(plan, "does not implement", "japanese' (gpt_neox_japanese)", student=student, teacher=student, distill=distill)
 
 
+def test_a_launch_in_mixed_precision_is_refused_before_anything_is_run(plan, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    told(plan, "mixed precision (bf16)", "distill.dtype")
+
+
 def test_prompts_that_leave_no_room_are_named(plan, model):
     short = model("short", max_position_embeddings=100)
     # The longest prompts have 97 tokens primed and 66 bare; 8 new ones are asked for.

@@ -2,54 +2,13 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from launching import ACCELERATE, TORCHRUN
+
 # They start Python anew for each process, which takes longer than the trainings.
 pytestmark = pytest.mark.matrix
-
-SCRIPT = Path(__file__).parent / "launched" / "train.py"
-
-
-@pytest.fixture(scope="module")
-def transfer(transfer_set, tmp_path_factory):
-    """The transfer set on disk, where it is rounded."""
-    from kdprobe.transfer.transfer_set import write
-
-    folder = tmp_path_factory.mktemp("transfer")
-    write(transfer_set, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def launch(tiny_model, problems, transfer, tmp_path_factory):
-    """Trains in two processes; returns both records of each training run, and the adapter's folder."""
-
-    def run(*trainings, through):
-        folder = tmp_path_factory.mktemp("launched")
-        given = {"model": str(tiny_model), "problems": [problem.as_row() for problem in problems]}
-        given |= {"transfer": str(transfer), "out": str(folder), "trainings": trainings}
-        (folder / "given.json").write_text(json.dumps(given))
-        finished = subprocess.run(
-            [*through, str(SCRIPT), str(folder / "given.json")], check=False, capture_output=True, text=True
-        )
-        assert finished.returncode == 0, finished.stderr[-3000:]
-        return [
-            ([json.loads((folder / f"{place}-rank{rank}.json").read_text()) for rank in (0, 1)], folder / f"{place}")
-            for place in range(len(trainings))
-        ]
-
-    return run
-
-
-# Each on a port of its own, so that trainings beside each other do not meet. Without a GPU the processes that
-# accelerate starts for several GPUs meet over gloo; told to use a CPU, it starts one only.
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
-ACCELERATE += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-
 
 COMMON = {"epochs": 2, "learning_rate": 1e-3, "alpha": 0.3}
 # Six examples: three even steps; a last step with one process out of examples; the same in micro-batches; a validation

@@ -87,9 +87,9 @@ class FineTuneDistiller:
 
     def train(self, context: TrainContext) -> Trained:
         """Trains on the worked gold solutions without calculator annotations."""
-        from kdprobe.models.load import load
+        from kdprobe.distill.training.launch import load_base
 
-        student = load(context.student, dtype=context.dtype)
+        student = load_base(context)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
         return _train(student, examples, _cross_entropy(), self.options, context)
 
@@ -116,7 +116,7 @@ def _taught(context: TrainContext, distiller: str, *, rows: bool) -> tuple[Loade
     """The student, and training examples made from the teacher's answers, with or without its distributions."""
     if context.transfer is None:
         raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
-    from kdprobe.models.load import load
+    from kdprobe.distill.training.launch import load_base
 
-    student = load(context.student, dtype=context.dtype)
+    student = load_base(context)
     return student, from_transfer(context.transfer, context.conversations, student.tokenizer, rows=rows)

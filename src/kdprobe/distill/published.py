@@ -47,8 +47,8 @@ class PublishedDistiller:
         """
         # Imported here: torch and PEFT take seconds to import, and planning needs neither.
         from kdprobe.distill.objectives import Objective
+        from kdprobe.distill.training.launch import load_base
         from kdprobe.distill.training.trainer import train
-        from kdprobe.models.load import load
 
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(
@@ -56,7 +56,7 @@ class PublishedDistiller:
                 "prompt; this teacher does not provide them.",
                 "Use the teacher 'transformers'.",
             )
-        student = load(context.student, dtype=context.dtype)
+        student = load_base(context)
         temperature = self.options.temperature
         prompts = PromptRows(context.teacher, len(student.tokenizer), student.tokenizer.pad_token_id, temperature)
         examples = misaligned(context.problems, context.conversations, student.tokenizer, prompts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models.chatter import quiet
@@ -40,6 +41,11 @@ def own_weights(module: nn.Module) -> None:
         for name, weight in part.named_parameters(recurse=False):
             # A copy of the same class: quantised weights keep their metadata.
             setattr(part, name, copy.deepcopy(weight))
+
+
+def whole(weight: Tensor) -> Tensor:
+    """The whole of a weight of which each process that trains may have a slice; all processes must call it then."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:

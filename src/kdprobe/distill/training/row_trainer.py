@@ -6,6 +6,7 @@ ranks; with a mean of means, a token's weight would depend on its batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,9 +144,10 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.model.eval()
         with torch.no_grad():
             own = examples[processes.rank() :: processes.count()]
-            for start in range(0, len(own), self.options.batch_size):
-                batch = self.data_collator(own[start : start + self.options.batch_size])
-                self.compute_loss(self.model, self._prepare_inputs(batch))
+            # As many passes in every process, because those of a sharded model wait for each other.
+            for start in range(0, math.ceil(len(examples) / processes.count()), self.options.batch_size):
+                batch = own[start : start + self.options.batch_size] or self.train_dataset[-1:]
+                self.compute_loss(self.model, self._prepare_inputs(self.data_collator(batch)))
         self.model.train()
         measured, self.history = self.history, history
         return measured.means(when, step)[0]["loss"]

@@ -21,10 +21,13 @@ from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.training.checkpoints import Checkpoints, clear_later, last_checkpoint
 from kdprobe.distill.training.history import History, StepEnd
+from kdprobe.distill.training.launch import is_sharded, refuse_launch
 from kdprobe.distill.training.order import with_filler
 from kdprobe.distill.training.recomputing import recompute_layers
 from kdprobe.distill.training.row_trainer import RowTrainer
 from kdprobe.distill.training.schedule import Length
+from kdprobe.distill.training.sharded_trainer import ShardedTrainer
+from kdprobe.distill.training.sharding import whole_adapter
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models import processes
 from kdprobe.models.chatter import quiet
@@ -32,6 +35,7 @@ from kdprobe.models.lm_head import without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import write_base
 from kdprobe.models.outline.blueprint import context_length
+from kdprobe.models.outline.device import default_device
 from kdprobe.models.public_names import public_name
 from kdprobe.sequences import LazySequence
 
@@ -60,6 +64,7 @@ def train(
     """
     vocabulary, settings = len(student.tokenizer), student.model.config
     refuse_unfit(examples, min(vocabulary, settings.get_text_config().vocab_size), context_length(settings))
+    refuse_launch(context.student)
     set_seed(context.seed)
     with quiet():
         model = get_peft_model(student.model, lora_config(options.lora, student.model))
@@ -82,9 +87,9 @@ def train(
         folder, history = (checkpoint[0], History(checkpoint[1])) if checkpoint else (None, History([]))
         clear_later(Path(scratch), folder)
         validation = Validation(history.rows, model, options.validation_steps or length.epoch, options.patience, folder)
-        trainer = RowTrainer(
+        trainer = (ShardedTrainer if is_sharded() else RowTrainer)(
             model=model,
-            args=_arguments(options, length, context, scratch, student),
+            args=_arguments(options, length, context, scratch),
             train_dataset=with_filler(trained, pad) if processes.count() > 1 else trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[StepEnd(bar, history), *([validation] if held_out else []), Checkpoints(history.rows)],
@@ -107,8 +112,7 @@ def train(
         trainer.refuse_diverged(trained[0])
         if processes.is_main():
             _keep_trackers_files(Path(scratch), Path(context.folder))
-    if processes.is_main():
-        _save(model, context)
+    _save(model, context)
     processes.wait()
     norm = adapter_norm(model)
     return Trained(
@@ -123,10 +127,13 @@ def train(
 
 
 def _save(model: Any, context: TrainContext) -> None:
+    state = whole_adapter(model) if is_sharded() else None
+    if not processes.is_main():
+        return
     with quiet():
         # PEFT looks up a named base on the Hub, to see whether the vocabulary was resized, which kdprobe never does.
         model.peft_config["default"].base_model_name_or_path = None
-        model.save_pretrained(context.folder)
+        model.save_pretrained(context.folder, state_dict=state)
     write_base(Path(context.folder), public_name(context.student))
 
 
@@ -138,7 +145,7 @@ def _keep_trackers_files(scratch: Path, folder: Path) -> None:
 
 
 def _arguments(
-    options: TrainingOptions, length: Length, context: TrainContext, scratch: Path | str, student: LoadedModel
+    options: TrainingOptions, length: Length, context: TrainContext, scratch: Path | str
 ) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(scratch),
@@ -152,7 +159,7 @@ def _arguments(
         optim={"adamw": "adamw_torch", "sgd": "sgd"}[options.optimiser],
         optim_args=f"momentum={options.momentum}" if options.optimiser == "sgd" else None,
         seed=context.seed,
-        use_cpu=student.device.type == "cpu",
+        use_cpu=default_device() == "cpu",
         save_strategy="steps",
         save_steps=options.checkpoint_steps,
         # Keeps the previous checkpoint too, in case of a kill while writing the last.

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback
 
+from kdprobe.distill.training.sharding import like, trained, whole_adapter
 from kdprobe.errors import KdprobeError
 from kdprobe.models.processes import is_main
 from kdprobe.words import counted
@@ -86,7 +87,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         if self.patience is None:
             return
         if best_step(self.rows) == self.rows[-1]["step"]:
-            self.best = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
+            self.best = whole_adapter(self.model)
         if exhausted(self.rows, self.patience):
             control.should_training_stop = True
 
@@ -100,8 +101,5 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         if self.best is None:
             return
         with torch.no_grad():
-            for name, weight in self._trained():
-                weight.copy_(self.best[name])
-
-    def _trained(self) -> list[tuple[str, Tensor]]:
-        return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+            for name, weight in trained(self.model):
+                weight.copy_(like(self.best[name], weight))

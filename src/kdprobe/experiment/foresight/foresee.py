@@ -9,6 +9,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.absent_weights import absent_weights
 from kdprobe.experiment.foresight.architecture import blind_analyses, recomputation, target_modules
+from kdprobe.experiment.foresight.launch import unsupported_launch
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
 from kdprobe.experiment.foresight.own_teacher import self_taught
@@ -56,6 +57,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
 
 def _all(context: StageContext, conversations: Conversations) -> Iterator[Foreseen]:
     return chain(
+        unsupported_launch(context),
         absent_weights(context),
         comparable_tokens(context),
         ends(context),
