@@ -165,26 +165,36 @@ def run(name: str, students: list[Any], problems: list[Any]) -> float:
     return sum(float(table.memory_usage(deep=True).sum()) for table in result.tables.values()) / 2**20
 
 
-def written(folder: Path, sizes: dict[str, int]) -> list[Any]:
-    """A random model and its adapters, as students."""
+def written(folder: Path, sizes: dict[str, int], shape: Mapping[str, Any] | None = None) -> list[Any]:
+    """A random Llama and its adapters, as students; of the given shape, or of one that follows from the sizes."""
     from kdprobe.models.load import load_tokenizer
     from kdprobe.models.reference import resolve
     from kdprobe.students.student import Student
     from kdprobe.testing.models import random_llama, write_random_adapter
 
-    tokenizer, shape = load_tokenizer(resolve(MODEL)), all_sizes(sizes)
-    model = folder / "model"
-    random_llama(
-        vocab_size=len(tokenizer), hidden_size=shape["width"], intermediate_size=shape["inner"],
-        num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"],
-        num_key_value_heads=sizes["heads"] // 4, max_position_embeddings=4096, tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    ).save_pretrained(model)  # fmt: skip
+    tokenizer, model = load_tokenizer(resolve(MODEL)), folder / "model"
+    special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    random_llama(**(shape or shape_of(sizes, len(tokenizer))), **special).save_pretrained(model)
     tokenizer.save_pretrained(model)
     base = resolve(str(model))
     names = [f"student{index}" for index in range(sizes["students"])]
     adapters = [write_random_adapter(model, folder / name, seed=seed, size=0.05) for seed, name in enumerate(names)]
     return [Student("base", base), *(Student(name, base, path) for name, path in zip(names, adapters, strict=True))]
+
+
+def shape_of(sizes: dict[str, int], vocabulary: int) -> dict[str, Any]:
+    """Arguments of `LlamaConfig`."""
+    shape = all_sizes(sizes)
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": shape["width"],
+        "intermediate_size": shape["inner"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": sizes["heads"],
+        "num_key_value_heads": sizes["heads"] // 4,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+    }
 
 
 def problems_of(sizes: dict[str, int]) -> list[Any]:

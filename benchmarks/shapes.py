@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 SHAPES: dict[str, dict[str, Any]] = {
+    # Of no real model: for trying out a script. Its vocabulary holds the tokenizer of SmolLM2.
+    "tiny": {
+        "vocab_size": 49_152,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
     "smollm2-135m": {
         "vocab_size": 49_152,
         "hidden_size": 576,
