@@ -44,8 +44,9 @@ plugins: $(READY)  ## The packages in plugins/, installed as wheels; the plugin 
 	$(PYTEST) -m packages tests/plugins
 	.ci/plugins $(PACKAGES)
 
-vllm: $(VLLM)/.ready  ## The engine vLLM on the CPU, in its own environment (3.4 GB): make vllm [SLICE=records].
+vllm: $(VLLM)/.ready  ## vLLM on the CPU as an engine, a teacher and a server, in its own environment (3.4 GB): make vllm [SLICE=records].
 	cd plugins/kdprobe-vllm && $(abspath $(VLLM))/bin/python -m pytest $(if $(SLICE),-k "$(SLICE)")
+	$(if $(SLICE),,cd plugins/kdprobe-openai && $(abspath $(VLLM))/bin/python -m pytest tests/test_vllm_server.py)
 
 lint: $(READY)  ## Style, types, import directions, generated pages, public imports.
 	$(BIN)/ruff check .
@@ -100,7 +101,7 @@ $(INSTALLED) $(READY): pyproject.toml constraints.txt
 $(VLLM)/.ready: plugins/kdprobe-vllm/environment.txt pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -e . -e plugins/kdprobe-vllm
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -e . -e plugins/kdprobe-vllm -e plugins/kdprobe-openai
 	touch $@
 
 clean:

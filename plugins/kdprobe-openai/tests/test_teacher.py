@@ -54,6 +54,26 @@ def test_a_cut_off_answer_is_marked_and_has_no_end_of_turn(make, server):
     assert server.tokenizer.eos_token_id not in answer.token_ids
 
 
+def test_a_character_that_the_budget_cuts_off_may_be_missing_from_the_text(make, server):
+    server.write("One 🍎")
+    cut = Sampling(max_new_tokens=len(server.ids) - 2, top_logprobs=6)
+    for held_back in (True, False):
+
+        def change(data, held_back=held_back):
+            message = data["choices"][0]["message"]
+            assert message["content"].endswith("\ufffd")
+            if held_back:
+                message["content"] = message["content"].rstrip("\ufffd")
+
+        server.changes = [change]
+        (answer,) = make(log_probabilities="required").respond(REQUESTS[:1], cut)
+        assert answer.token_ids.tolist() == server.ids[:-2]
+    # Of a finished answer, nothing may be missing.
+    server.changes = [lambda data: data["choices"][0]["message"].update(content="One")]
+    with pytest.raises(KdprobeError, match="the tokens decode to"):
+        list(make(log_probabilities="required").respond(REQUESTS[:1], SAMPLING))
+
+
 def test_texts_only_are_tokenised_for_the_student(make, server):
     answers = list(make(log_probabilities="never").respond(REQUESTS, SAMPLING))
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)

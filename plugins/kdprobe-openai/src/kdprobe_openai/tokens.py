@@ -126,6 +126,9 @@ class TokenMap:
         if answer.finished and not is_end(self.tokenizer, ids[-1]):
             raise UnusableError("the server omits the end of turn, so a student would not learn to stop")
         text = written_text(self.tokenizer, ids)
+        if not answer.finished and not (answer.text or answer.thinking or "").endswith(_UNREADABLE):
+            # vLLM holds back the beginning of a character that the budget cut off.
+            text = text.rstrip(_UNREADABLE)
         if answer.thinking is not None and not answer.text and text.strip() == answer.thinking.strip():
             # If the prompt opened the thinking and it was cut off, it has no mark.
             return 0 if with_thinking else len(ids)

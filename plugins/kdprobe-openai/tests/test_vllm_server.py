@@ -1,0 +1,103 @@
+"""A real server of vLLM, with a small random model: what it says is what transformers says."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from kdprobe.models import load_tokenizer, prompt_ids
+from kdprobe.teachers import Passage, Request, Sampling, TransformersOptions, TransformersTeacher
+from kdprobe.testing import host_with
+
+STARTS_WITHIN_SECONDS = 300
+SAMPLING = Sampling(max_new_tokens=12, top_logprobs=32)
+REQUESTS = [
+    Request(f"p{apples}", [{"role": "user", "content": f"Tom has {apples} apples and buys 4 more. How many?"}])
+    for apples in range(6)
+]
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vLLM: run make vllm")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_record, tmp_path_factory):
+    """A Llama with heads as wide as vLLM needs them."""
+    from transformers import AutoTokenizer
+
+    from kdprobe.testing.models import random_llama
+
+    folder = tmp_path_factory.mktemp("served") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_record.path)
+    random_llama(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.1, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(folder)  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, tmp_path_factory):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}", f"--port={port}"]
+    command += ["--served-model-name=small", "--dtype=float32", "--max-logprobs=32", "--enforce-eager"]
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=sink, env=environment) as process:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            options = {"base_url": f"http://127.0.0.1:{port}/v1", "model": "small", "tokenizer": str(folder)}
+            options |= {"log_probabilities": "required", "extra": {"return_tokens_as_token_ids": True}}
+            yield host_with("kdprobe_openai").create("teachers", "openai", options)
+        finally:
+            process.terminate()
+
+
+def _wait_for(address, process, log):
+    until = time.monotonic() + STARTS_WITHIN_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(address, timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    return TransformersTeacher(TransformersOptions(model=str(folder), dtype="float32", batch_size=3))
+
+
+def _close(found, expected):
+    np.testing.assert_allclose(found.token_logprobs, expected.token_logprobs, atol=1e-4)
+    np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-4)
+    np.testing.assert_allclose(found.tail_logmass[1.0], expected.tail_logmass[1.0], atol=1e-4)
+
+
+def test_answers_and_their_log_probabilities_are_those_of_transformers(teacher, reference):
+    served, expected = ({each.id: each for each in one.respond(REQUESTS, SAMPLING)} for one in (teacher, reference))
+    for id_, answer in expected.items():
+        assert served[id_].token_ids.tolist() == answer.token_ids.tolist()
+        assert served[id_].finished == answer.finished
+        _close(served[id_].rows, answer.rows)
+
+
+def test_given_texts_have_the_log_probabilities_of_transformers(teacher, reference):
+    tokenizer = load_tokenizer(reference.record)
+    text = tokenizer("Tom has 7 apples.", add_special_tokens=False)["input_ids"]
+    passages = [Passage(each.id, prompt_ids(tokenizer, each.messages), text) for each in REQUESTS]
+    found, expected = (dict(one.score(passages, SAMPLING)) for one in (teacher, reference))
+    assert found.keys() == expected.keys()
+    for id_, rows in expected.items():
+        _close(found[id_], rows)
