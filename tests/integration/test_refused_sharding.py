@@ -17,7 +17,7 @@ def divide(distil, monkeypatch):
 
 
 def test_whole_copies_do_not_silently_take_the_place_of_slices(divide):
-    with pytest.raises(UsageError, match="divides models only among GPUs, and this process uses the device cpu"):
+    with pytest.raises(UsageError, match="divides models only among GPUs, but this process uses the device cpu"):
         divide()
 
 

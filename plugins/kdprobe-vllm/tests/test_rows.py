@@ -74,7 +74,7 @@ def test_other_numbers_than_those_of_transformers_are_refused():
 
 def test_an_adapter_that_vllm_may_have_ignored_is_refused():
     check(lambda *_: [-1.0, -2.0], TeacherNumbers([-1.0, -2.0001], 0.5), adapted=True)
-    with pytest.raises(KdprobeError, match="too little to tell that vLLM uses the adapter"):
+    with pytest.raises(KdprobeError, match="too little to tell whether vLLM uses the adapter"):
         check(lambda *_: [-1.0, -2.0], TeacherNumbers([-1.0, -2.0001], 5e-5), adapted=True)
     # Without transformers, all that can be seen is whether it has an effect.
     check(lambda _ids, adapted: [-1.0 - adapted, -2.0], None, adapted=True)

@@ -1,4 +1,4 @@
-"""What a server refuses and why: one prompt (only that prompt is then lost), or the request; and what it cannot do.
+"""Tells a rejected prompt, of which only the answer is lost, from other refusals; refuses what no server can give.
 
 The patterns match the messages of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic.
 """

@@ -1,7 +1,7 @@
 """The server's distributions over given texts: completions that repeat their prompt and write nothing.
 
-The protocol is that of OpenAI's first completions: with `echo`, the log-probabilities are those of the prompt. vLLM and
-SGLang keep to it; llama.cpp's server does not know `echo`.
+The protocol is that of OpenAI's legacy completions: with `echo`, the log-probabilities include the prompt's. vLLM and
+SGLang follow it; llama.cpp's server does not support `echo`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
     """The tokens that the server read, from a position on, each with its k most probable alternatives.
 
     Raises:
-        UnusableError: They are missing or malformed, or it read another number of tokens.
+        UnusableError: They are missing or malformed, or it read a different number of tokens.
     """
     logprobs = choice.get("logprobs")
     found = [logprobs.get(field) for field in _FIELDS] if isinstance(logprobs, Mapping) else []
@@ -98,6 +98,6 @@ def _listed(top: Any) -> list[dict[str, Any]]:
 def _cannot(options: ServerOptions, why: str) -> KdprobeError:
     return KdprobeError(
         f"The server {options.servers} cannot score texts: {why}.",
-        "This needs a server that supports `echo` with `logprobs` in /v1/completions, such as vLLM, where "
-        '`extra = { return_tokens_as_token_ids = true }` names every token. Or set transfer.texts = "own".',
+        "Use a server that supports `echo` with `logprobs` in /v1/completions, such as vLLM (with "
+        '`extra = { return_tokens_as_token_ids = true }`, to identify every token), or set transfer.texts = "own".',
     )

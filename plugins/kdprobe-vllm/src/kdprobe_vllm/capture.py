@@ -30,7 +30,7 @@ class _Asked:
     Attributes:
         output: The tokens that it has written so far; vLLM adds to this list.
         request: Its number in the file.
-        file: Where its records are appended; the same for all requests at a time, as are the following.
+        file: Where its records are appended; all concurrent requests share it, and k, temperatures and vocabulary.
         k: Number of largest log-probabilities.
         temperatures: Temperatures of the tails.
         vocabulary: Number of real token ids.
@@ -55,7 +55,7 @@ class Capture(LogitsProcessor):  # type: ignore[misc]  # vLLM is in another envi
         self._file: BinaryIO | None = None
 
     def is_argmax_invariant(self) -> bool:
-        """It is not, and so is also called for greedy requests."""
+        """False, so that vLLM also calls this for greedy requests."""
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:

@@ -1,4 +1,4 @@
-"""Ends vLLM's processes with kdprobe, even if that is killed: by themselves they would go on, and keep the memory."""
+"""Ends vLLM's processes together with kdprobe, even if kdprobe is killed; otherwise they would keep their memory."""
 
 from __future__ import annotations
 

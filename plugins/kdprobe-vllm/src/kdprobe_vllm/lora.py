@@ -28,7 +28,7 @@ class LoraNeeds:
     modules: frozenset[str] = frozenset()
 
     def covers(self, other: LoraNeeds) -> bool:
-        """Whether vLLM that was started for these also takes adapters that need the others."""
+        """Whether a vLLM started for these needs can also serve adapters with the other needs."""
         return other.rank <= self.rank and other.modules <= self.modules
 
     def with_those_of(self, other: LoraNeeds) -> LoraNeeds:

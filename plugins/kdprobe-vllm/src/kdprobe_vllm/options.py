@@ -10,7 +10,7 @@ from kdprobe.models import Dtype
 
 
 class VllmSettings(BaseModel):
-    """How vLLM runs a model, whatever for."""
+    """How vLLM runs a model, as an engine or as a teacher."""
 
     max_model_len: int | None = Field(
         default=None, ge=16, description="Size of the context window, in tokens; by default, the model's own."
@@ -53,6 +53,6 @@ class VllmTeacherOptions(VllmSettings):
     )
     check: bool = Field(
         default=True,
-        description="Compare the log-probabilities of a short conversation with those of transformers first, which "
-        "loads the model with transformers too; on a machine with GPUs on the CPU.",
+        description="First compare the log-probabilities of a short conversation with those of transformers. For this, "
+        "transformers loads the model too; on a machine with GPUs, into the CPU's memory.",
     )

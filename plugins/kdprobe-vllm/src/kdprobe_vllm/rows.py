@@ -33,7 +33,7 @@ def record_type(k: int, temperatures: int) -> np.dtype[Any]:
         [
             ("request", "<i4"),
             ("position", "<i4"),
-            # Log of the mass of real tokens among all ids: what vLLM's log-probabilities are too low by, negated.
+            # Log of the mass of real tokens among all ids; vLLM's log-probabilities minus this are over real tokens.
             ("real", "<f4"),
             ("ids", "<i4", (k,)),
             ("logprobs", "<f4", (k,)),
@@ -95,7 +95,7 @@ def sparse_rows(
     listed = records["ids"] == np.asarray(tokens)[:, None]
     written = np.where(listed, records["logprobs"], 0.0).sum(axis=1)
     apart = np.abs(own - written)[listed.any(axis=1)]
-    # Not finite logits are reported as such by the host.
+    # kdprobe itself reports logits that are not finite.
     if (apart > _AGREEMENT).any():
         raise KdprobeError(
             f"vLLM's log-probability of a token differs by {apart[apart > _AGREEMENT].max():.2g} nats from the one in "

@@ -19,7 +19,7 @@ from kdprobe_vllm.options import VllmSettings
 
 _CPU_CACHE_GIB = 2.0
 _ENVIRONMENT = {
-    # It would report to its makers.
+    # vLLM would send usage statistics.
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -32,7 +32,7 @@ _RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 """The model runner that logits processors are written for; V2 has another interface."""
 CAPTURING = {
     "logits_processors": ["kdprobe_vllm.capture:Capture"],
-    # Otherwise a step begins before the tokens of the last one are known, and so which position it is.
+    # Otherwise a step begins before the last step's tokens, and so its own position, are known.
     "async_scheduling": False,
 }
 """Arguments of `vllm.LLM` with which `kdprobe_vllm.capture` runs."""
@@ -117,7 +117,7 @@ class Running:
             self._log.unlink(missing_ok=True)
 
     def forget_failure(self) -> None:
-        """Has `close` delete the log after a failure that is not shown, and so does not name it."""
+        """Has `close` delete the log after all: the failure whose message names it is not shown."""
         self._log_is_named = False
 
     def _request(self, adapter: Path) -> Any:

@@ -97,7 +97,7 @@ class VllmTeacher:
         return prompt_text(self._tokenizer, messages)
 
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Answers every request; a prompt that leaves no room for a whole answer gets none.
+        """Answers every request; a prompt that leaves no room for a whole answer has no answer.
 
         Raises:
             KdprobeError: vLLM fails, or its numbers are not the model's.
@@ -173,8 +173,8 @@ class VllmTeacher:
         for id_, prompt in prompts.items():
             if len(prompt) > room:
                 note(
-                    f"The prompt of problem {id_} is too long: {len(prompt)} tokens and {sampling.max_new_tokens} of "
-                    f"an answer exceed the context window of {room + sampling.max_new_tokens}; this request has no "
+                    f"The prompt of problem {id_} is too long: {len(prompt)} tokens plus {sampling.max_new_tokens} for "
+                    f"the answer exceed the context window of {room + sampling.max_new_tokens}; this request has no "
                     "answer."
                 )
                 yield Response(id_, "", np.array([], dtype=np.int64), finished=False, finish_reason=PROMPT_TOO_LONG)

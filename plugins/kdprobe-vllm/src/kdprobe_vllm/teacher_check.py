@@ -89,7 +89,7 @@ def refuse_other_numbers(
     if adapted and not distance < expected.effect / 2:
         raise KdprobeError(
             f"vLLM's log-probabilities for the teacher differ from those of transformers by {distance:.2g} nats per "
-            f"token, and those with its adapter from those without by {expected.effect:.2g}: too little to tell that "
-            "vLLM uses the adapter.",
+            f"token, and the adapter changes them by only {expected.effect:.2g}: too little to tell whether vLLM uses "
+            "the adapter.",
             "Use the teacher 'transformers'.",
         )

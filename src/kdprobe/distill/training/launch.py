@@ -25,11 +25,11 @@ _UNSUPPORTED = {
 }
 _SHARDING = {
     "FSDP_CPU_RAM_EFFICIENT_LOADING": (
-        "fsdp_cpu_ram_efficient_loading leaves the weights of all processes but the first unread",
+        "fsdp_cpu_ram_efficient_loading reads the weights in the first process only",
         "Set fsdp_cpu_ram_efficient_loading: false. kdprobe loads weights into CPU memory and moves slices to GPUs.",
     ),
     "FSDP_ACTIVATION_CHECKPOINTING": (
-        "fsdp_activation_checkpointing does not restore random states, so dropout would drop other numbers",
+        "fsdp_activation_checkpointing does not restore random states, so recomputing would use other dropout masks",
         "Set it to false, and gradient_checkpointing = true in the options of the distiller.",
     ),
     "FSDP_OFFLOAD_PARAMS": (
@@ -96,7 +96,7 @@ def _refuse_sharding() -> None:
         )
     if processes.count() == 1:
         raise UsageError(
-            "FSDP divides a model among processes, and only one was launched.",
+            "FSDP divides a model among processes, but only one was launched.",
             "Set num_processes in accelerate's configuration, or launch without FSDP.",
         )
     for variable, (reason, hint) in _SHARDING.items():

@@ -36,7 +36,7 @@ class ShardedTrainer(RowTrainer):
         state = self.accelerator.state
         if state.distributed_type is not DistributedType.FSDP:
             raise UsageError(
-                f"accelerate divides models only among GPUs, and this process uses the device {self.args.device}.",
+                f"accelerate divides models only among GPUs, but this process uses the device {self.args.device}.",
                 "Launch without FSDP, or on a machine with a GPU for each process.",
             )
         if self.matrix is not None:
@@ -96,5 +96,5 @@ def _refuse_ends(model: Any) -> None:
     if any(weight.requires_grad for end in ends for weight in end.parameters()):
         raise UsageError(
             "Under FSDP2, kdprobe does not train adapters on the embeddings or the output matrix.",
-            'Leave them out of lora.target_modules, such as with "attention", or launch without FSDP.',
+            'Leave them out of lora.target_modules, as "attention" does, or launch without FSDP.',
         )
