@@ -163,7 +163,7 @@ def test_an_experiment_is_taught_by_it(model, tmp_path):
     }
     run = kdprobe.run(config, store=tmp_path / "store", progress=False)
     assert len(run.scores) == 1
-    (manifest,) = (tmp_path / "store" / "transfer").glob("*/manifest.json")
+    (manifest,) = (tmp_path / "store" / "stages" / "transfer").glob("*/stage.json")
     told = json.loads(manifest.read_text(encoding="utf-8"))["settings"]["teacher"]
     assert told["teacher"] == "vllm"
     assert told["check"] is False
