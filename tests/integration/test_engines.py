@@ -156,7 +156,7 @@ def test_wrong_use_is_told(tiny_model, plugins, tmp_path):
         evaluate(engine="theirs", options={"theirs": {"speed": "x"}})
     with pytest.raises(UsageError, match="--option refers to 'theirs', which is not used here"):
         evaluate(options={"theirs": {"speed": 2}})
-    with pytest.raises(UsageError, match="but the model type 'vllm' is lm-eval's"):
+    with pytest.raises(UsageError, match="but lm-eval runs those of the type 'vllm'"):
         evaluate(engine="theirs", model_type="vllm")
 
 

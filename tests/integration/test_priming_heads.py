@@ -192,7 +192,7 @@ def test_without_priming_nothing_changes_at_all(teaching, model_of, architecture
     assert (table["value"] == 0).all()
     assert not table.query("measure in ('divergence', 'priming')")["moved"].any()
     assert (table.query("measure == 'divergence'")["primed"] == 0).all()
-    assert "unprimed: exactly 0 in every head on 6 responses" in result.statements[2]
+    assert "unprimed: the divergence is exactly 0 in every head on 6 responses" in result.statements[2]
     assert "the teacher reads the bare question" in result.statements[2]
     assert not [figure for figure in result.figures if "unprimed" in figure.title]
     row = result.tables["priming_heads_strategies"].query("strategy == 'unprimed'").iloc[0]

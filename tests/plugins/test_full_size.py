@@ -56,7 +56,7 @@ def test_the_whole_bill_is_printed(planned, capsys):
 
 def test_half_as_many_gpus_hold_the_teacher_only_in_eight_bits(planned):
     (said,) = planned(devices={"all": "h100", "transfer": "h100 x 8"}).bill.misfits
-    assert "8 H100s hold 640 GB: use 16 H100s, or 8-bit weights (410 GB)" in said
+    assert "8 H100s hold 640 GB: use 16 H100s, or use 8-bit weights (410 GB)" in said
 
 
 def test_its_rehearsal_has_the_same_stages_with_small_models(planned):

@@ -94,11 +94,11 @@ class Held:
         (functools.cache(cell(PLAIN)), "not a plain function"),
         (
             cell("def mine(p):\n    return TABLE\n", TABLE=object()),
-            "uses 'TABLE' (an object) that kdprobe cannot hash into the stage's cache key",
+            "uses 'TABLE' (an object), which kdprobe cannot hash into the stage's cache key",
         ),
         (
             cell("def mine(p):\n    return Held()\n", Held=Held),
-            "the class Held) that kdprobe cannot hash into the stage's cache key",
+            "the class Held), which kdprobe cannot hash into the stage's cache key",
         ),
         (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all', which is not"),
     ],

@@ -224,7 +224,7 @@ def test_a_teacher_that_does_not_fit_is_told_with_what_would():
     assert [*misfits([("transfer", served.use(transfer(), parse("h100 x 16")))])] == []
     (said,) = misfits([("transfer", served.use(transfer(), parse("h100 x 8")))])
     assert said == (
-        "The teacher needs 812 GB in bfloat16 (transfer), and 8 H100s hold 640 GB: use 16 H100s, or 8-bit weights "
+        "The teacher needs 812 GB in bfloat16 (transfer), and 8 H100s hold 640 GB: use 16 H100s, or use 8-bit weights "
         "(410 GB)."
     )
     (alone,) = misfits([("transfer", MODEL.use(transfer(), parse("h100 x 8")))])

@@ -139,10 +139,10 @@ def test_strategies_are_only_drawn():
 
 def test_a_change_that_never_varies_has_no_correlation():
     found = statements(gains([0.0] * 20, np.random.default_rng(3).normal(size=(1, 20))), "unprimed")
-    assert "One of the two changes is the same for all problems, so there is no correlation." in found[1]
+    assert "Either the predicted or the realised change is the same for all problems, so there is no" in found[1]
     values = np.random.default_rng(3).normal(size=20)
     found = statements(gains(np.arange(20) % 4.0, [values], templates=4), "unprimed")
-    assert "One of the two changes never varies within a template, so there is no correlation." in found[1]
+    assert "Either the predicted or the realised change never varies within a template, so there is no" in found[1]
 
 
 def in_templates(names, predicted, realised):
@@ -189,13 +189,13 @@ def test_one_template_with_several_problems_is_not_tested():
         (
             "aabbcc",
             [1, 2, 1, 1, 0, 0],
-            "If one template is left out, one of the two changes no longer varies within any",
+            "If one template is left out, either the predicted or the realised change no longer varies within any",
         ),
         ("aabbcc", [1, 2, 1, 2, 1, 2], "Leaving out any one template does not change the correlation (1.00)"),
         (
             [None] * 7,
             [0, 0, 0, 0, 0, 0, 1],
-            "If one problem is left out, one of the two changes is the same for all the others",
+            "If one problem is left out, either the predicted or the realised change is the same for all the others",
         ),
     ],
 )

@@ -31,7 +31,7 @@ export function Answer({ arm, answer, read, teacher = false }: Props) {
         {others.length ? (
           <span class="soft">
             {" "}
-            first of {others.length + 1} samples, {correct} right
+            first of {others.length + 1} samples ({correct} of them right)
           </span>
         ) : null}
       </header>

@@ -85,7 +85,7 @@ function Keys({ attention, looking }: { attention: ShownAttention; looking: Look
 function titleOf({ weights, rest }: Looking, index: number): string {
   const weight = weights.get(index);
   if (weight !== undefined) return `${index}: ${weight}%`;
-  return rest ? `${index}: not among the strongest` : `${index}: comes after the chosen token`;
+  return rest ? `${index}: not among the tokens with the most attention` : `${index}: comes after the chosen token`;
 }
 
 function shadeOf(weight: number | undefined): string {

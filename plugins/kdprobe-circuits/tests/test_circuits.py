@@ -91,7 +91,7 @@ def test_copying_scores_are_those_of_the_whole_circuit(host, context, parts):
         # The other eigenvalues are zero, and come out as roundings of it.
         np.testing.assert_allclose(table(result, "ov_copying", name, "copying_score"), expected, atol=1e-3)
     assert len(result.figures) == 2
-    assert result.statements[0].startswith("Heads that copy (score above 0.5), of 12: untrained ")
+    assert result.statements[0].startswith("Number of heads that copy (score above 0.5), out of 12: untrained ")
 
 
 @pytest.mark.parametrize(

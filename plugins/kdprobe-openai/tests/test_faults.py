@@ -172,7 +172,7 @@ def test_unusable_log_probabilities_leave_texts_or_are_refused(make, server, cap
     assert sorted(answer.id for answer in answers) == [request.id for request in REQUESTS]
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
     printed = capsys.readouterr().err
-    assert printed.count("kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot.") == 1
+    assert printed.count("kept as plain text, from which the distiller 'sequence' can learn, but 'logits' cannot.") == 1
 
 
 def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make, server, capsys):

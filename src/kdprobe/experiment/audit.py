@@ -213,7 +213,8 @@ def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
         return []
     evidence = f"The server read prompts that the tokenizer's chat template does not produce: {', '.join(unlike)}."
     action = (
-        "Compare them with prompts.parquet: the server uses a different template, different arguments, or its own date."
+        "Read the server's prompts in prompts.parquet: it uses a different template, different arguments, or its own "
+        "date."
     )
     return [Finding("server-prompt", evidence, action)]
 

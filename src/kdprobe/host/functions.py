@@ -94,7 +94,7 @@ class _Parts:
             yield from self.of_function(value)
         else:
             kind = f"the class {value.__qualname__}" if isinstance(value, type) else with_article(type(value))
-            raise self._refused(f"uses {what} ({kind}) that kdprobe cannot hash into the stage's cache key", _HINT)
+            raise self._refused(f"uses {what} ({kind}), which kdprobe cannot hash into the stage's cache key", _HINT)
 
     def _of_imported(self, name: str) -> Iterator[str]:
         """A module imported inside the function."""

@@ -41,7 +41,7 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
         Finding(
             "few-probed-problems",
             f"Problems read by analyses: {listed}. {meaning}.",
-            f"Read at least {FEWEST_PROBLEMS} problems, and more for narrow intervals: raise `limit` (for `kdprobe "
+            f"Use at least {FEWEST_PROBLEMS} problems, and more for narrow intervals: raise `limit` (for `kdprobe "
             "run`, raise probe.problems and problems.test instead) or the analysis's option `problems`; for patterns "
             "from files, save more prompts per file.",
         )

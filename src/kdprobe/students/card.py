@@ -48,7 +48,7 @@ class Score:
         if self.samples > 1:
             return (
                 f"Of {self.n} answers to test problems from {self.dataset} ({self.samples} sampled per problem), "
-                f"{self.correct} are correct ({accuracy}, over problems); they were read by the extractor "
+                f"{self.correct} are correct ({accuracy}, over problems); answers were read by the extractor "
                 f"`{self.extractor}`."
             )
         return (

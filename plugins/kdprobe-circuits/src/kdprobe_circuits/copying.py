@@ -57,7 +57,7 @@ class CopyingAnalysis:
     def _counts(self, scores: dict[str, NDArray[np.float64]]) -> list[str]:
         counts = ", ".join(f"{name} {int((value > self.options.threshold).sum())}" for name, value in scores.items())
         heads = next(iter(scores.values())).size
-        return [f"Heads that copy (score above {self.options.threshold:g}), of {heads}: {counts}."]
+        return [f"Number of heads that copy (score above {self.options.threshold:g}), out of {heads}: {counts}."]
 
 
 def build(options: CopyingOptions) -> CopyingAnalysis:

@@ -220,7 +220,7 @@ class ServerTeacher:
         if not self._said:
             note(
                 f"Log-probabilities from {self.options.servers} cannot be used, because {reason}. Answers without "
-                "them are kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot."
+                "them are kept as plain text, from which the distiller 'sequence' can learn, but 'logits' cannot."
             )
         self._said = True
 

@@ -112,7 +112,7 @@ def eval_stages(
     here = model_type == HUGGING_FACE
     if not here and engine.name != BUILT_IN:
         raise UsageError(
-            f"--engine is for models that kdprobe runs, but the model type {model_type!r} is lm-eval's.",
+            f"--engine is for models that kdprobe runs itself, but lm-eval runs those of the type {model_type!r}.",
             "Remove --engine or --model-type.",
         )
     if here and model_args:

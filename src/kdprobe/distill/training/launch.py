@@ -25,19 +25,20 @@ _UNSUPPORTED = {
 }
 _SHARDING = {
     "FSDP_CPU_RAM_EFFICIENT_LOADING": (
-        "fsdp_cpu_ram_efficient_loading reads the weights in the first process only",
+        "The option fsdp_cpu_ram_efficient_loading reads the weights in the first process only.",
         "Set fsdp_cpu_ram_efficient_loading: false. kdprobe loads weights into CPU memory and moves slices to GPUs.",
     ),
     "FSDP_ACTIVATION_CHECKPOINTING": (
-        "fsdp_activation_checkpointing does not restore random states, so recomputing would use other dropout masks",
+        "The option fsdp_activation_checkpointing does not restore random states, so recomputing would use other "
+        "dropout masks.",
         "Set it to false, and gradient_checkpointing = true in the options of the distiller.",
     ),
     "FSDP_OFFLOAD_PARAMS": (
-        "kdprobe does not support fsdp_offload_params",
+        "kdprobe does not support fsdp_offload_params.",
         "Set it to false; to save memory, set gradient_checkpointing = true in the options of the distiller.",
     ),
     "FSDP_IGNORED_MODULES": (
-        "kdprobe itself chooses the modules that FSDP ignores",
+        "kdprobe itself chooses the modules that FSDP ignores.",
         "Remove fsdp_ignored_modules from accelerate's configuration.",
     ),
 }
@@ -101,7 +102,7 @@ def _refuse_sharding() -> None:
         )
     for variable, (reason, hint) in _SHARDING.items():
         if _is_on(variable):
-            raise UsageError(f"{reason[0].upper()}{reason[1:]}.", hint)
+            raise UsageError(reason, hint)
 
 
 def _quantised(student: ModelRecord) -> UsageError:

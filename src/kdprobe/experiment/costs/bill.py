@@ -196,7 +196,9 @@ def _sizes(record: ModelRecord, context: StageContext, subject: str, assumptions
     try:
         return sizes(record, context.memory, context.helpers)
     except (KdprobeError, ValueError, AttributeError, TypeError) as error:
-        assumptions.append(f"The cost of the {subject} is unknown, because its sizes are: {first_line(error)}")
+        assumptions.append(
+            f"The cost of the {subject} is unknown, because its sizes cannot be determined: {first_line(error)}"
+        )
         return None
 
 

@@ -54,7 +54,7 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
     eighth = runner.sizes.body + (runner.sizes.parameters - runner.sizes.body) * runner.width
     # Adapters are trained on, and analyses read, weights that are not quantised.
     if runner.sizes.bits is None and kind in {"transfer", "evaluate"} and eighth < room:
-        ways.append(f"{_EIGHT}-bit weights ({_gb(eighth)})")
+        ways.append(f"use {_EIGHT}-bit weights ({_gb(eighth)})")
     advice = ", or ".join(ways) or "use a smaller model"
     return (
         f"The {subject} needs {_gb(runner.weights)} in {_precision(runner)} ({kind}), and {held} {_gb(room)}: {advice}."

@@ -110,7 +110,7 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
         raise KdprobeError(
             f"Only {len(problems)} of {counted(len(context.problems), 'problem')} have a counterfactual whose tokens "
             f"align, and at least {needed} are needed.",
-            "Read more problems, or use a source whose counterfactual numbers have as many tokens as the originals.",
+            "Use more problems, or a source whose counterfactual numbers have as many tokens as the originals.",
         )
     for texts in (problems, others):
         # Refuses students that do not read exactly these tokens.

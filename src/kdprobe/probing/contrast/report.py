@@ -156,7 +156,7 @@ def _group_sentences(group: Group) -> Iterator[str]:
 def _change_sentence(group: Group, seed: int) -> str:
     against = group.against
     if against is None:
-        raise ValueError("A change is relative to a student.")
+        raise ValueError("The group has no student to compare it with.")
     both = f"{_named(group)} compared with {against.student}"
     used = int(group.used("effect").sum())
     rows = list(change_rows(group, "effect", seed))

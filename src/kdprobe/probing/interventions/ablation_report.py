@@ -107,8 +107,8 @@ def _lowest(sweep: Sweep, seed: int) -> str:
         top = f"among the top {NAMED} whichever fold is left out"
         none = f"none of the effects {top} is significantly below 0" if leading else f"no head is {top}"
         return (
-            f"which of the {len(sweep.heads)} heads whose effects were computed exactly lower log p most depends on "
-            f"the problems: {none}."
+            f"it depends on the problems which of the {len(sweep.heads)} heads whose effects were computed exactly "
+            f"lower log p most when ablated: {none}."
         )
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"

@@ -144,8 +144,8 @@ def _sentence(pair: Patched, seed: int) -> str:
     largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
     none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
     if (towards.mean(axis=0) > 0).any():
-        none = "which heads shift log p most in the direction of the gain depends on the problems: " + (
-            f"no head that is among the top {NAMED} whichever fold is left out does so"
+        none = "it depends on the problems which heads shift log p most in the direction of the gain: " + (
+            f"none of the heads that are among the top {NAMED} whichever fold is left out shifts it in that direction"
             if leading
             else f"no head is among the top {NAMED} whichever fold is left out"
         )

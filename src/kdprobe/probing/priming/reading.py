@@ -83,8 +83,8 @@ def refuse_long(config: Any, prompt: Sequence[int], text: Sequence[int]) -> None
     length, window = len(prompt) + len(text), context_length(config)
     if window is not None and length > window:
         raise UsageError(
-            f"A prompt and its text have {length} tokens in total, but the teacher's context window is {window} "
-            "tokens.",
+            f"A prompt and the text after it have {length} tokens in total, but the teacher's context window is "
+            f"{window} tokens.",
             "Leave out long problems.",
         )
 

@@ -104,7 +104,8 @@ class LmEvalRows(SampleRows):
             taken = f"filtered by {self.filters[0]!r}" if metric or self.filtered else "unfiltered"
             count = "filter" if len(self.filters) == 1 else "filters"
             notes.append(
-                f"lm-eval's samples with the {count} {', '.join(self.filters)}: each document is read once, {taken}."
+                f"The file has lm-eval's samples with the {count} {', '.join(self.filters)}; each document is read "
+                f"once, {taken}."
             )
         return [*notes, self.judging_note(metric)] if metric else notes
 

@@ -94,12 +94,12 @@ def _missing(row: Mapping[str, Any]) -> str:
         no_longer_varies = "is the same for all the others"
     wanted = "a correlation" if math.isnan(value) else f"an interval for the correlation ({value:.2f})"
     return {
-        "constant": f"One of the two changes {never_varies}, so there is no correlation.",
+        "constant": f"Either the predicted or the realised change {never_varies}, so there is no correlation.",
         "few_problems": f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for {wanted}; at "
         f"least {FEWEST_PROBLEMS} are needed.",
         "few_templates": f"Only one template has several problems, which is too few for {wanted}.",
-        "one_varies": f"If one {one} is left out, one of the two changes {no_longer_varies}, so too few {units} vary "
-        f"for {wanted}.",
+        "one_varies": f"If one {one} is left out, either the predicted or the realised change {no_longer_varies}, so "
+        f"too few {units} vary for {wanted}.",
         "no_spread": f"Leaving out any one template does not change the correlation ({value:.2f}), so there is no "
         "interval for it.",
     }[row["missing"]]

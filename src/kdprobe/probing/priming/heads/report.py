@@ -87,7 +87,10 @@ def _sentences(each: PrimedHeads) -> Iterator[str]:
         return
     responses = f"{counted(len(each.problems), 'response')} ({sum(each.tokens):,} tokens)"
     if each.unprimed:
-        yield f"{name}: exactly 0 in every head on {responses}, because the teacher reads the bare question."
+        yield (
+            f"{name}: the divergence is exactly 0 in every head on {responses}, because the teacher reads the bare "
+            "question."
+        )
     elif each.controlled:
         yield f"{name}: {responses}; the priming has {np.mean(each.priming):.0f} tokens. {_outcome(each)}"
         yield _shares_sentence(each)
