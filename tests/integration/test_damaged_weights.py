@@ -222,7 +222,7 @@ BASES = {
     "a number is infinite": (in_file(put("lm_head.weight", "inf")), "NaN or infinite numbers in lm_head.weight"),
     "the file is cut": (cut, "Cannot load"),
     "the file is a text": (in_text("model.safetensors", "version https://git-lfs"), "Cannot load"),
-    "the architecture is unknown": (in_config(model_type="llama9", architectures=None), "Cannot load"),
+    "the architecture is unknown": (in_config(model_type="llama9", architectures=None), "Cannot use the configuration"),
     "a file of several is missing": (
         sharded(lambda folder, index: (folder / index[LAYER]).unlink()),
         "Cannot load",

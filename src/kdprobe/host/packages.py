@@ -23,7 +23,7 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "kdprobe-trl": {"distillers": ("trl-on-policy",)},
-    "kdprobe-vllm": {"engines": ("vllm",)},
+    "kdprobe-vllm": {"engines": ("vllm",), "teachers": ("vllm",)},
     "kdprobe-word-problems": {
         "problem-sources": ("svamp", "asdiv", "multi-arith", "stories"),
         "extractors": ("last-calculation",),
