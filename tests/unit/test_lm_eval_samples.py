@@ -116,7 +116,7 @@ def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):
     outputs = read_outputs(samples_file(tmp_path, [{k: v for k, v in row.items() if k != "resps"} for row in rows]))
     assert outputs.responses == ["7"] * 3
     (note,) = outputs.notes
-    assert note.endswith("filter flexible-extract: each document is read once, filtered by 'flexible-extract'.")
+    assert note.endswith("filter flexible-extract; each document is read once, filtered by 'flexible-extract'.")
 
 
 @pytest.mark.parametrize("number", [[1], {"a": 1}])
