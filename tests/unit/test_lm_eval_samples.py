@@ -70,8 +70,10 @@ def test_each_document_counts_once_whatever_its_filters(tmp_path, run_cli):
     assert score["interval"] == single["interval"]
     assert score["columns"] == {"response": "resps", "gold": "target", "id": "doc_id"}
     assert score["notes"] == [
-        "The file has lm-eval's samples with the filters strict-match, flexible-extract; each document is read once, "
-        "unfiltered."
+        (
+            "The file has lm-eval's samples with the filters strict-match, flexible-extract; each document is read "
+            "once, unfiltered."
+        )
     ]
     (pair,) = json.loads(run_cli("compare", both, one, "--json"))["pairs"]
     assert (pair["n"], pair["only_a"], pair["only_b"]) == (PLENTY, 0, 0)
