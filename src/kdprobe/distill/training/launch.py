@@ -29,7 +29,7 @@ _SHARDING = {
         "Set fsdp_cpu_ram_efficient_loading: false. kdprobe loads weights into CPU memory and moves slices to GPUs.",
     ),
     "FSDP_ACTIVATION_CHECKPOINTING": (
-        "The option fsdp_activation_checkpointing does not restore random states: recomputing uses other dropout masks.",
+        "The option fsdp_activation_checkpointing does not restore random states, so it changes dropout masks.",
         "Set it to false, and gradient_checkpointing = true in the options of the distiller.",
     ),
     "FSDP_OFFLOAD_PARAMS": (
