@@ -1,5 +1,7 @@
 """The order in which stages are begun."""
 
+import time
+
 import pytest
 
 from kdprobe.experiment.executors.executor import Ended
@@ -21,10 +23,10 @@ def stages():
 
 
 class Recorder:
-    """Makes every stage at once, and remembers their order."""
+    """Makes every stage, after it waited in a queue for a time, and remembers their order."""
 
-    def __init__(self, store, stages):
-        self.store, self.begun = store, []
+    def __init__(self, store, stages, queued=0.0):
+        self.store, self.begun, self.queued = store, [], queued
         self.stages = {each.key: each for each in stages}
 
     def start(self, job, jobs, report):
@@ -32,6 +34,7 @@ class Recorder:
 
     def submit(self, task):
         self.begun.append(f"{task.kind} {task.name}")
+        time.sleep(self.queued)
         self.report(task, Ended(self.store.make(self.stages[task.key])))
 
     def stop(self):
@@ -57,3 +60,11 @@ def test_side_by_side_a_long_stage_is_not_the_last_to_begin(jobs, order, stages,
     assert not Schedule(stages, store, lambda each, made: finished.append((each.name, made)), jobs).run(again, None)
     assert again.begun == []
     assert [made for _, made in finished] == [True] * 7 + [False] * 7
+
+
+def test_the_duration_of_a_stage_is_without_its_time_in_a_queue(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.prepare()
+    alone = [stage("select", "s")]
+    Schedule(alone, store, lambda *_: None).run(Recorder(store, alone, queued=0.7), None)
+    assert "[1/1] select s: 0 s" in capsys.readouterr().err

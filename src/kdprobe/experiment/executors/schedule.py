@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -34,14 +33,14 @@ class _Entry:
         label: Its number in the plan, its kind and its name.
         needs: The keys of its inputs.
         done: Whether it is finished and whole.
-        started: When it was submitted, by the monotonic clock; `None` before.
+        begun: Whether it was submitted.
     """
 
     stage: Stage
     label: str
     needs: list[str]
     done: bool = False
-    started: float | None = None
+    begun: bool = False
 
 
 @dataclass
@@ -117,7 +116,7 @@ class Schedule:
 
     def _ready(self) -> Iterator[_Entry]:
         for entry in self._entries:
-            if entry.done or entry.started is not None:
+            if entry.done or entry.begun:
                 continue
             if not all(self._by_key[key].done for key in entry.needs):
                 continue
@@ -130,7 +129,7 @@ class Schedule:
 
     def _begin(self, entry: _Entry, executor: Executor) -> None:
         self._missing.add(entry.stage.key)
-        entry.started = time.monotonic()
+        entry.begun = True
         self._running.add(entry.stage.key)
         note(f"{entry.label} …")
         with as_part(self._remainder(entry)):
@@ -167,10 +166,11 @@ class Schedule:
         self._made |= ended.made
         self._missing.discard(entry.stage.key)
         if ended.made:
-            self._estimates.add(self.store.checks.manifest(self.store.folder(entry.stage)))
-            took = time.monotonic() - (entry.started or 0.0)
+            manifest = self.store.checks.manifest(self.store.folder(entry.stage))
+            self._estimates.add(manifest)
             left = self._remainder(None).words()
-            note(f"{entry.label}: {took:.0f} s{f'; {left}' if left else ''}")
+            # Without the time that it waited for a free place in a cluster.
+            note(f"{entry.label}: {manifest['seconds']:.0f} s{f'; {left}' if left else ''}")
         else:
             note(f"{entry.label}: already done")
         self.finished(entry.stage, ended.made)
