@@ -51,7 +51,8 @@ def main() -> None:
 def cli() -> str:
     """Every command's help."""
     parts = ["# Command line\n", "Generated from the code by `make docs`.\n"]
-    for name in ["", *COMMANDS, "store list", "store verify", "plugins new"]:
+    of_store = [f"store {name}" for name in ("list", "verify", "prune", "export", "import")]
+    for name in ["", *COMMANDS, *of_store, "plugins new"]:
         words = [*name.split(), "--help"]
         shown = CliRunner().invoke(app, words, prog_name="kdprobe", terminal_width=100).output
         parts.append(f"## kdprobe {name}".rstrip() + f"\n\n```text\n{shown.rstrip()}\n```\n")
