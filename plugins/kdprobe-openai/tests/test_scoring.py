@@ -29,6 +29,8 @@ def test_rows_are_those_of_the_text_and_the_tail_is_the_rest(make, server, passa
     ((_, _, body), *_) = [asked for asked in server.asked if len(asked[2]["prompt"]) == len(PROMPT) + len(server.ids)]
     assert body["prompt"] == [*PROMPT, *server.ids]
     assert (body["echo"], body["max_tokens"], body["logprobs"]) == (True, 0, 6)
+    # A server that scales log-probabilities by the temperature must not change them.
+    assert body["temperature"] == 1
 
 
 def test_other_temperatures_are_refused_before_anything_is_asked(make, server, passages):

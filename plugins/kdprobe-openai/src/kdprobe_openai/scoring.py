@@ -7,7 +7,6 @@ SGLang follow it; llama.cpp's server does not support `echo`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from kdprobe import KdprobeError
@@ -42,7 +41,8 @@ def scored(
             "model": options.model,
             "prompt": [*passage.prompt, *passage.token_ids],
             "max_tokens": 0,
-            "temperature": 0,
+            # Nothing is sampled, but some servers scale log-probabilities by the temperature.
+            "temperature": 1,
             "echo": True,
             "logprobs": k,
         }
@@ -80,7 +80,7 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
     if len(columns) < len(_FIELDS):
         raise UnusableError("the server returns no log-probabilities of the prompt")
     counts = [len(column) for column in columns]
-    if any(one != other for one, other in pairwise(counts)):
+    if len(set(counts)) > 1:
         raise UnusableError("the server's log-probabilities have columns of different lengths")
     if counts[0] != length:
         raise UnusableError(f"the server describes {counts[0]} tokens, but the prompt and the text have {length}")

@@ -169,7 +169,7 @@ class Schedule:
             manifest = self.store.checks.manifest(self.store.folder(entry.stage))
             self._estimates.add(manifest)
             left = self._remainder(None).words()
-            # Without the time that it waited for a free place in a cluster.
+            # The stage's own duration, which excludes its time in an executor's queue.
             note(f"{entry.label}: {manifest['seconds']:.0f} s{f'; {left}' if left else ''}")
         else:
             note(f"{entry.label}: already done")
