@@ -11,6 +11,7 @@ default in SmolLM2-135M's shape.
     dense KD            sparse forward KL from the logits of response rows
     head CE, head KD    the same two through kdprobe's head, without logits
     teacher in the loop  dense forward KL, with the teacher's forward pass in every step
+    floor               the model, and the two products with the output matrix that no head can do without, in chunks
 
 The variants alternate within one process, so that other load on the machine affects all of them; ratios are of medians.
 Memory is the peak of a separate process above what it held before the step (Linux); on a GPU, that of the allocator.
@@ -30,7 +31,7 @@ from result_file import write_result
 from shapes import SHAPES
 
 BATCH, LENGTH, RESPONSE, K = 8, 220, 110, 64
-WAYS = ("ordinary", "dense CE", "dense KD", "head CE", "head KD", "teacher in the loop")
+WAYS = ("ordinary", "dense CE", "dense KD", "head CE", "head KD", "teacher in the loop", "floor")
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
 
     from kdprobe.distill.objectives import Objective
     from kdprobe.distill.sparse_kd import sparse_kd_loss
-    from kdprobe.models.lm_head import lm_head_replaced
+    from kdprobe.models.lm_head import CHUNK_BYTES, lm_head_replaced
 
     ids, labels, teacher = batch["input_ids"], batch["labels"], batch["teacher"]
     if way == "ordinary":
@@ -105,9 +106,15 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
     targets = ids[:, -RESPONSE:].reshape(-1)
     objective = Objective(1.0 if way.endswith("CE") else 0.0)
     theirs = None if way.endswith("CE") else teacher
-    if way.startswith("head"):
+    if way.startswith(("head", "floor")):
         with lm_head_replaced(model):
             hidden = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1)
+        if way == "floor":
+            with torch.no_grad():
+                matrix = matrix.to(hidden.dtype)
+                chunks = hidden.split(max(1, CHUNK_BYTES // (4 * len(matrix))))
+                slope = torch.cat([(chunk @ matrix.T) @ matrix for chunk in chunks])
+            return (hidden * slope).mean()
         return sparse_kd_loss(hidden, matrix, targets, theirs, objective)["loss"].mean()
     if way == "teacher in the loop":
         with torch.no_grad(), model.disable_adapter():

@@ -111,10 +111,9 @@ def _chunk(
         assert teacher is not None  # noqa: S101 - for the type checker
         source = logits if joint or not counting["cross_entropy"] else logits.clone()
         labelled = labels if joint else None
-        divergence, cross_entropy, gradient = _pass(source.div_(objective.temperature), teacher, objective, labelled)
-        gradient.div_(objective.temperature)
+        divergence, cross_entropy, gradient = _pass(source, teacher, objective, labelled, objective.temperature)
     if counting["cross_entropy"] and not joint:
-        _, cross_entropy, cross_entropy_gradient = _pass(logits, None, objective, labels)
+        _, cross_entropy, cross_entropy_gradient = _pass(logits, None, objective, labels, 1)
         gradient = cross_entropy_gradient if gradient is None else gradient.add_(cross_entropy_gradient)
     assert gradient is not None  # noqa: S101 - an objective has at least one part
     parts = {"cross_entropy": cross_entropy, "divergence": divergence}
@@ -123,16 +122,18 @@ def _chunk(
 
 
 def _pass(
-    scaled: Tensor, teacher: SparseLogprobs | None, objective: Objective, labels: Tensor | None
+    logits: Tensor, teacher: SparseLogprobs | None, objective: Objective, labels: Tensor | None, temperature: float
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
     """Divergence, cross-entropy, and the gradient of their weighted sum, from one softmax; works in place.
 
     Args:
-        scaled: Logits at one temperature, `[rows, V]`; overwritten with the gradient.
+        logits: `[rows, V]`; overwritten with the gradient.
         teacher: The teacher's rows, for the divergence.
         objective: The weights.
         labels: Labels for the cross-entropy, or `None`.
+        temperature: By what logits are divided before the softmax.
     """
+    scaled = logits if temperature == 1 else logits.div_(temperature)
     rows = scaled.shape[0]
     given = teacher.ids if teacher is not None else scaled.new_empty((rows, 0), dtype=torch.long)
     ids, missing = columns_of(given)
@@ -160,12 +161,12 @@ def _pass(
         if label_logits is not None:
             cross_entropy = cells.logsumexp(dim=1) - label_logits
             total = total + objective.alpha * cross_entropy.sum()
-        (slope,) = torch.autograd.grad(total, cells)
+        (slope,) = torch.autograd.grad(total / temperature, cells)
     gradient = outside.mul_((slope[:, -1] * share)[:, None])
     # Added to zeros, because a cell without an id has the column of another and no slope.
     gradient.scatter_add_(1, ids, slope[:, :-1])
     if labels is not None:
-        gradient.scatter_add_(1, labels[:, None], torch.full_like(gradient[:, :1], -objective.alpha))
+        gradient.scatter_add_(1, labels[:, None], torch.full_like(gradient[:, :1], -objective.alpha / temperature))
     return (
         None if divergence is None else divergence.detach(),
         None if cross_entropy is None else cross_entropy.detach(),
