@@ -48,6 +48,14 @@ def test_a_stated_device_is_planned_for_where_there_is_none(keys):
     assert teacher["dtype"] == "bfloat16"
 
 
+def test_what_an_executor_only_reserves_is_in_no_key(keys):
+    plain, _ = keys()
+    stated, planned = keys(gpus=0.5, memory_gib=2, transfer={"gpus": 4})
+    assert stated == plain
+    reserved = {stage.kind: (stage.resources.gpus, stage.resources.memory_gib) for stage in planned.details.stages}
+    assert (reserved["transfer"], reserved["distill"]) == ((4, 2), (0.5, 2))
+
+
 def test_work_for_a_gpu_is_refused_where_there_is_none(keys, tiny_model, tiny_config, tmp_path):
     import tomllib
 

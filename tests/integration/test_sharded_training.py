@@ -1,11 +1,13 @@
 """Two processes that share a model, and two that each have all of it, against one process."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from launching import ACCELERATE, sharded
+from launching import ACCELERATE, TORCHRUN, sharded
 
 pytestmark = pytest.mark.matrix
 
@@ -25,6 +27,7 @@ STUDENTS = {
     "packed heads": ("gpt2", {"attn_pdrop": 0, "resid_pdrop": 0, "embd_pdrop": 0}),
     "experts": ("mixtral", {}),
 }
+RUN = Path(__file__).parent / "launched" / "run.py"
 KILLED = {**COMMON, "epochs": 2, "checkpoint_steps": 1, "lora": {"dropout": 0.3}}
 
 
@@ -173,3 +176,25 @@ def test_two_killed_slices_go_on_to_the_same_weights(slices, launch, fsdp, scrat
         assert resumed | {"undivided": []} == whole | {"undivided": []}
         a, b = tensors(folder / "adapter"), tensors(again / "adapter")
         assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_an_experiment_on_slices_is_that_on_copies(fsdp, tiny_config, tiny_model, tmp_path):
+    config = str(tiny_config(tiny_model))
+
+    def run(name, *command):
+        command = [*command, "run", config, "--store", str(tmp_path / name), "--json"]
+        finished = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        found = sorted((tmp_path / name / "stages").glob("*/*/stage.json"))
+        return json.loads(finished.stdout), [file.parent for file in found]
+
+    (copies, wholes), (slices, divided) = run("copies", *TORCHRUN, "-m", "kdprobe"), run("slices", *fsdp, str(RUN))
+    assert [(each.parent.name, each.name) for each in divided] == [(each.parent.name, each.name) for each in wholes]
+    for one, other in zip(wholes, divided, strict=True):
+        if one.parent.name == "distill":
+            expected, found = tensors(one / "adapter"), tensors(other / "adapter")
+            assert expected.keys() == found.keys()
+            for name, tensor in expected.items():
+                assert np.linalg.norm(found[name] - tensor) <= 1e-3 * np.linalg.norm(tensor) > 0, name
+    scores = [[(arm["name"], arm["accuracy"]) for arm in told["arms"]] for told in (copies, slices)]
+    assert scores[0] == scores[1]

@@ -11,6 +11,7 @@ from kdprobe.models.reference import ModelRecord
 SHARDED = {
     "ACCELERATE_USE_FSDP": "true",
     "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_DYNAMO_BACKEND": "NO",
     "FSDP_VERSION": "2",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
     "FSDP_ACTIVATION_CHECKPOINTING": "false",
@@ -42,6 +43,7 @@ def test_copies_and_slices_are_trained(launched, variables):
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "kdprobe does not train with DeepSpeed"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "kdprobe does not train with Megatron-LM"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, r"mixed precision \(bf16\)"),
+        ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, r"compiled model \(the dynamo backend inductor\)"),
         ({**SHARDED, "ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "does not train with parallelism_config"),
         ({**SHARDED, "FSDP_VERSION": "1"}, "version 1 of FSDP.*\n?.*Set fsdp_version: 2"),
         ({"ACCELERATE_USE_FSDP": "true"}, "version 1 of FSDP"),

@@ -136,9 +136,9 @@ def as_usual(request):
 def command(folder):
     """Starts `kdprobe run` and waits for it: the process, and functions for what tests look at."""
 
-    def start(*arguments):
+    def start(*arguments, config="tiny.toml"):
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "run", "tiny.toml", *map(str, arguments)],
+            [sys.executable, "-c", COMMAND, "run", config, *map(str, arguments)],
             cwd=folder,
             env={**os.environ, "COLUMNS": "80"},
             stdout=subprocess.PIPE,
@@ -147,8 +147,8 @@ def command(folder):
             start_new_session=True,
         )
 
-    def run(*arguments, code=0):
-        process = start(*arguments)
+    def run(*arguments, code=0, **started):
+        process = start(*arguments, **started)
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, err
         return out, " ".join(err.split())

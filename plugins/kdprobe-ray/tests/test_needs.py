@@ -10,23 +10,28 @@ from kdprobe_ray.needs import needs
 from kdprobe_ray.options import RayOptions
 
 
-def task(threads=None, device=None):
-    stated = {"threads": threads, "device": device}
+def task(threads=None, device=None, **reserved):
+    stated = {"threads": threads, "device": device, **reserved}
     return Task.from_data({"key": "k", "kind": "distill", "name": "n", "resources": stated, "settings": {}})
 
 
 @pytest.mark.parametrize(
-    ("threads", "device", "options", "asked"),
+    ("stated", "cpus", "asked"),
     [
-        (None, None, {}, {"num_cpus": 1, "num_gpus": 0}),
-        (4, "cpu", {"cpus": 2}, {"num_cpus": 4, "num_gpus": 0}),
-        (None, "cuda", {"cpus": 2}, {"num_cpus": 2, "num_gpus": 1}),
-        (None, "cuda", {"gpus": 0.5, "memory_gib": 2}, {"num_cpus": 1, "num_gpus": 0.5, "memory": 2**31}),
+        ({}, 1, {"num_cpus": 1, "num_gpus": 0}),
+        ({"threads": 4, "device": "cpu", "gpus": 2}, 2, {"num_cpus": 4, "num_gpus": 0}),
+        ({"device": "cuda"}, 2, {"num_cpus": 2, "num_gpus": 1}),
+        ({"device": "cuda", "gpus": 4}, 1, {"num_cpus": 1, "num_gpus": 4}),
+        (
+            {"device": "cuda", "gpus": 0.5, "memory_gib": 2},
+            1,
+            {"num_cpus": 1, "num_gpus": 0.5, "memory": 2**31},
+        ),
     ],
 )
-def test_what_is_stated_is_asked_for(monkeypatch, threads, device, options, asked):
+def test_what_is_stated_is_asked_for(monkeypatch, stated, cpus, asked):
     monkeypatch.setattr(asking, "_has_gpu", lambda: False)
-    assert needs(task(threads, device), RayOptions(**options)) == asked
+    assert needs(task(**stated), RayOptions(cpus=cpus)) == asked
 
 
 def test_without_a_stated_device_a_stage_needs_what_this_process_has(monkeypatch):

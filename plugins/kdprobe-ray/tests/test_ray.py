@@ -158,8 +158,10 @@ def test_nothing_outlives_the_command(folder, command, copy, number, code):
 
 
 @all_faults
-def test_a_stage_for_which_there_is_no_room_is_refused(command, copy):
-    _, err = command.run("--store", copy, *RAY, "--option", "ray.memory_gib=1e6", code=1)
+def test_a_stage_for_which_there_is_no_room_is_refused(folder, command, copy):
+    config = (folder / "tiny.toml").read_text()
+    (folder / "large.toml").write_text(config + "\n[resources.analyse]\nmemory_gib = 1e6\n")
+    _, err = command.run("--store", copy, *RAY, code=1, config="large.toml")
     assert "analyse waiting needs 1 CPUs and 1e+06 GiB of memory, which this machine does not have." in err
 
 

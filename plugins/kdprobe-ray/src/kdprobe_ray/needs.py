@@ -19,10 +19,10 @@ def needs(task: Task, options: RayOptions) -> dict[str, Any]:
     device = task.resources.device or ("cuda" if _has_gpu() else "cpu")
     asked: dict[str, Any] = {
         "num_cpus": task.resources.threads or options.cpus,
-        "num_gpus": options.gpus if device == "cuda" else 0,
+        "num_gpus": (task.resources.gpus or 1) if device == "cuda" else 0,
     }
-    if options.memory_gib:
-        asked["memory"] = int(options.memory_gib * _BYTES)
+    if task.resources.memory_gib:
+        asked["memory"] = int(task.resources.memory_gib * _BYTES)
     return asked
 
 

@@ -19,16 +19,6 @@ class RayOptions(BaseModel):
     cpus: int = Field(
         default=1, ge=1, description="CPUs to request for each stage if `threads` in [resources] is not set."
     )
-    gpus: float = Field(
-        default=1,
-        gt=0,
-        description="GPUs to request for each stage that runs on a GPU; with 0.5, two stages share one.",
-    )
-    memory_gib: float | None = Field(
-        default=None,
-        gt=0,
-        description="Memory to reserve for each stage, in GiB; by default, none.",
-    )
 
     @field_validator("address")
     @classmethod

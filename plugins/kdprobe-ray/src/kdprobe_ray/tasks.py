@@ -80,7 +80,7 @@ class Tasks:
             if self._options["address"] is None:
                 error = KdprobeError(
                     f"{entry.task.label} needs {missing}, which this machine does not have.",
-                    "Change `threads` in [resources] or the executor's options, or join a larger cluster.",
+                    "Change [resources] or the executor's options, or join a larger cluster.",
                 )
                 self._tell(entry, as_message(Ended(error=error)))
                 return

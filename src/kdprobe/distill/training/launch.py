@@ -76,6 +76,13 @@ def refuse_launch(student: ModelRecord) -> None:
             f"The launcher asks for mixed precision ({precision}), which would change results without being recorded.",
             "Launch with --mixed_precision no, and choose the base's data type with distill.dtype.",
         )
+    compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if compiler != "no":
+        raise UsageError(
+            f"The launcher asks for a compiled model (the dynamo backend {compiler}), which would change results "
+            "without being recorded.",
+            "Launch with --dynamo_backend no.",
+        )
     if is_sharded():
         _refuse_sharding()
     if student.is_packed:

@@ -28,13 +28,26 @@ Hardware = Annotated[str | None, AfterValidator(_is_known)]
 
 
 class StageResources(Section):
-    """What stages run on, insofar as it affects numbers; part of their keys."""
+    """What stages run on. Threads and device affect numbers and are part of keys; the rest is not."""
 
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Number of CPU threads; by default, torch decides."
     )
     device: Device | None = Field(
         default=None, description="Kind of device; by default, that of the machine that makes the plan."
+    )
+    gpus: float | None = Field(
+        default=None,
+        gt=0,
+        exclude=True,
+        description="GPUs that an executor reserves for each stage that runs on a GPU, by default 1; with 0.5, two "
+        "stages share one.",
+    )
+    memory_gib: float | None = Field(
+        default=None,
+        gt=0,
+        exclude=True,
+        description="Main memory that an executor reserves for each stage, in GiB; by default, none.",
     )
 
 
@@ -90,4 +103,5 @@ class ResourcesConfig(StageResources):
     def of(self, kind: str | None = None) -> Resources:
         """What stages of a kind run on; without one, what those without exceptions run on."""
         own: Any = getattr(self, kind) if kind else self
-        return Resources(own.threads or self.threads, own.device or self.device)
+        stated = {name: getattr(own, name) or getattr(self, name) for name in StageResources.model_fields}
+        return Resources(**stated)

@@ -1,4 +1,4 @@
-"""The CPU threads and the device of a piece of work: stated when it is planned, checked when it is done."""
+"""What a piece of work runs on: stated when it is planned; threads and device are checked when it is done."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a piece of work runs on, insofar as it affects numbers.
+    """What a piece of work runs on. Threads and device affect numbers; the rest is only what an executor reserves.
 
     Attributes:
         threads: CPU threads of torch; `None` leaves the number to torch.
         device: The class of device; `None` means whatever the process has.
+        gpus: GPUs to reserve, if the device is a GPU; `None` means one.
+        memory_gib: Main memory to reserve; `None` means none.
     """
 
     threads: int | None = None
     device: Device | None = None
+    gpus: float | None = None
+    memory_gib: float | None = None
 
     @contextmanager
     def planned(self) -> Iterator[None]:
