@@ -90,6 +90,21 @@ def test_a_teacher_of_another_family_is_refused_with_advice_that_works(plan, str
     assert plan(teacher=stranger, distill={"name": "sequence"}).stages
 
 
+def test_what_a_teacher_cannot_give_is_refused(plan, monkeypatch):
+    from kdprobe.teachers.transformers_teacher import TransformersTeacher
+
+    published = {"name": "published", "options": {}}
+    assert plan(distill=published).stages
+    monkeypatch.setattr(TransformersTeacher, "max_logprobs", 15, raising=False)
+    told(plan, "top_logprobs is 16, but the teacher keeps at most 15", "Set it to 15 or less.")
+    told(plan, "'published' needs the teacher's whole distributions", "Use the teacher", distill=published)
+    assert plan(transfer={"top_logprobs": 15}).stages
+    assert plan(distill={"name": "sequence"}).stages
+    monkeypatch.delattr(TransformersTeacher, "max_logprobs")
+    monkeypatch.delattr(TransformersTeacher, "score")
+    told(plan, "'published' needs the teacher's whole distributions", distill=published)
+
+
 def test_an_architecture_without_gradient_checkpointing_is_named(plan, model):
     options = {"gradient_checkpointing": True, "lora": {"target_modules": "all-linear"}}
     student = model("japanese", "gpt_neox_japanese", hidden_size=32, num_hidden_layers=2, num_attention_heads=4)

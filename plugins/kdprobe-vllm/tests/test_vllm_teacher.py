@@ -128,7 +128,7 @@ def test_a_prompt_without_room_for_an_answer_gets_none(teacher, requests, capsys
 
 
 def test_more_log_probabilities_than_it_keeps_are_refused(teacher, requests):
-    with pytest.raises(KdprobeError, match=r"at most 2048 .*'published', .* needs the teacher 'transformers'"):
+    with pytest.raises(KdprobeError, match=r"at most 2048 .* or use the teacher 'transformers'"):
         teacher.respond(requests, Sampling(1, top_logprobs=2049))
 
 

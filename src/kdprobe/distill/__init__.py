@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kdprobe.distill.distiller import AdaptiveDistiller, Distiller, Need, TrainContext, Trained
+from kdprobe.distill.distiller import AdaptiveDistiller, Distiller, Need, SelectiveDistiller, TrainContext, Trained
 from kdprobe.distill.options import LoraOptions
 from kdprobe.lazy import lazy_exports
 
@@ -24,6 +24,7 @@ __all__ = [
     "Distiller",
     "LoraOptions",
     "Need",
+    "SelectiveDistiller",
     "TrainContext",
     "Trained",
     "adapter_norm",

@@ -147,3 +147,16 @@ class AdaptiveDistiller(Distiller, Protocol):
         does not hold for divergences that weigh the student's tail. Rows are filled up with ids of -1 (`SparseRows`).
         """
         ...
+
+
+@runtime_checkable
+class SelectiveDistiller(Distiller, Protocol):
+    """A distiller that cannot learn from every teacher."""
+
+    def refuse_teacher(self, teacher: Teacher) -> None:
+        """Checks a teacher, without loading its weights, when an experiment is planned.
+
+        Raises:
+            UsageError: It does not provide what the distiller needs.
+        """
+        ...

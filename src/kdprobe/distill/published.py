@@ -21,10 +21,18 @@ from typing import Any
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, Lesson
 from kdprobe.distill.options import PublishedOptions
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import UsageError
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import Message, PromptPair
-from kdprobe.teachers.teacher import Passage, Sampling, ScoringTeacher, SparseRows
+from kdprobe.teachers.teacher import (
+    LimitedTeacher,
+    Passage,
+    Sampling,
+    ScoringTeacher,
+    SparseRows,
+    Teacher,
+    scoring_teacher,
+)
 
 
 class PublishedDistiller:
@@ -39,26 +47,36 @@ class PublishedDistiller:
         """The temperature of the loss, which compares with the teacher token by token."""
         return (self.options.temperature,)
 
+    def refuse_teacher(self, teacher: Teacher) -> None:
+        """Checks that the teacher's whole distributions over given tokens can be read.
+
+        Raises:
+            UsageError: They cannot.
+        """
+        if not isinstance(teacher, ScoringTeacher) or isinstance(teacher, LimitedTeacher):
+            raise UsageError(
+                "The distiller 'published' needs the teacher's whole distributions over the tokens of its own prompt, "
+                "which this teacher does not provide.",
+                "Use the teacher 'transformers'.",
+            )
+
     def train(self, context: TrainContext) -> Trained:
         """Trains on prompt logits.
 
         Raises:
-            KdprobeError: The teacher cannot score texts.
+            UsageError: As in `refuse_teacher`.
         """
         # Imported here: torch and PEFT take seconds to import, and planning needs neither.
         from kdprobe.distill.objectives import Objective
         from kdprobe.distill.training.launch import load_base
         from kdprobe.distill.training.trainer import train
 
-        if not isinstance(context.teacher, ScoringTeacher):
-            raise KdprobeError(
-                "The distiller 'published' needs the teacher's distributions over the tokens of the teacher's own "
-                "prompt; this teacher does not provide them.",
-                "Use the teacher 'transformers'.",
-            )
+        assert context.teacher is not None  # noqa: S101 - `needs` says so
+        self.refuse_teacher(context.teacher)
+        teacher = scoring_teacher(context.teacher)
         student = load_base(context)
         temperature = self.options.temperature
-        prompts = PromptRows(context.teacher, len(student.tokenizer), student.tokenizer.pad_token_id, temperature)
+        prompts = PromptRows(teacher, len(student.tokenizer), student.tokenizer.pad_token_id, temperature)
         examples = misaligned(context.problems, context.conversations, student.tokenizer, prompts)
         objective = Objective(self.options.alpha, "reverse-kl", temperature)
         return train(student, examples, objective, self.options, context)

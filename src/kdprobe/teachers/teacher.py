@@ -191,6 +191,19 @@ def scoring_teacher(teacher: Teacher) -> ScoringTeacher:
 
 
 @runtime_checkable
+class LimitedTeacher(Teacher, Protocol):
+    """A teacher that keeps only so many log-probabilities at each position; others keep as many as they are asked for.
+
+    Attributes:
+        max_logprobs: The largest number.
+    """
+
+    @property
+    def max_logprobs(self) -> int:
+        """The largest number of log-probabilities at each position."""
+
+
+@runtime_checkable
 class RenderingTeacher(Teacher, Protocol):
     """A teacher that renders messages with its own chat template, so that its prompts are known in advance.
 

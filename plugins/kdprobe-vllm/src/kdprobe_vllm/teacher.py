@@ -92,6 +92,11 @@ class VllmTeacher:
         """The number of answers at once."""
         return self.options.answers_at_once
 
+    @property
+    def max_logprobs(self) -> int:
+        """The most that its engine is started for."""
+        return _MOST
+
     def rendered(self, messages: Sequence[Any]) -> str:
         """The text that the teacher continues; raises the same errors as `prompt_text`."""
         return prompt_text(self._tokenizer, messages)
@@ -216,10 +221,8 @@ class VllmTeacher:
 def _refuse_too_many(sampling: Sampling) -> None:
     if sampling.top_logprobs > _MOST:
         raise KdprobeError(
-            f"The teacher 'vllm' keeps at most {_MOST} log-probabilities per token; {sampling.top_logprobs} are asked "
-            "for.",
-            "Lower transfer.top_logprobs; the distiller 'published', which needs all of them, needs the teacher "
-            "'transformers'.",
+            f"The teacher 'vllm' keeps at most {_MOST} log-probabilities per token, not {sampling.top_logprobs}.",
+            "Lower transfer.top_logprobs, or use the teacher 'transformers'.",
         )
 
 

@@ -11,7 +11,7 @@ from kdprobe.experiment.foresight.absent_weights import absent_weights
 from kdprobe.experiment.foresight.architecture import blind_analyses, recomputation, target_modules
 from kdprobe.experiment.foresight.launch import unsupported_launch
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
-from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
+from kdprobe.experiment.foresight.options import few_probed, held_out, teacher_limits, top_k
 from kdprobe.experiment.foresight.own_teacher import self_taught
 from kdprobe.experiment.foresight.prompts import questions_left_out
 from kdprobe.experiment.foresight.templates import check_templates
@@ -71,5 +71,6 @@ def _all(context: StageContext, conversations: Conversations) -> Iterator[Forese
         blind_analyses(context),
         few_probed(context),
         held_out(context),
+        teacher_limits(context),
         top_k(context),
     )

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kdprobe.comparison.finding import Finding
+from kdprobe.distill.distiller import SelectiveDistiller
 from kdprobe.errors import UsageError
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE
 from kdprobe.probing.few_problems import few_problems
+from kdprobe.teachers.teacher import LimitedTeacher
 from kdprobe.words import counted
 
 
@@ -44,6 +46,25 @@ def top_k(context: StageContext) -> Iterator[Finding]:
             "top-k-above-vocabulary",
             f"transfer.top_logprobs is {wanted:,}, but the teacher's vocabulary has only {there:,} tokens.",
             "The whole distribution is kept; a smaller k takes less disk space.",
+        )
+
+
+def teacher_limits(context: StageContext) -> Iterator[UsageError]:
+    """What the teacher cannot give: what this distiller reads, or so many log-probabilities."""
+    if not context.uses_teacher:
+        return
+    teacher, distiller, wanted = context.teacher, context.distiller, context.experiment.transfer.top_logprobs
+    if isinstance(distiller, SelectiveDistiller):
+        try:
+            distiller.refuse_teacher(teacher)
+        except UsageError as error:
+            yield error
+    reads_rows = "responses" in distiller.needs and distiller.temperatures()
+    if reads_rows and isinstance(teacher, LimitedTeacher) and wanted > teacher.max_logprobs:
+        yield UsageError(
+            f"transfer.top_logprobs is {wanted:,}, but the teacher keeps at most {teacher.max_logprobs:,} "
+            "log-probabilities per token.",
+            f"Set it to {teacher.max_logprobs} or less.",
         )
 
 
