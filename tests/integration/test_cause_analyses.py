@@ -154,7 +154,7 @@ def test_two_equal_students_have_no_gain_to_share(look, untrained, tiny_student)
     result = look("patching", [untrained, tiny_student(ALL, size=0)], exact=2, random_sets=3)
     assert result.tables["gain"]["value"].abs().max() < 1e-4
     assert result.tables["patching"]["share"].isna().all()
-    assert "so shares of it are not reported" in result.statements[0]
+    assert "so effects are not given as shares of this gain" in result.statements[0]
     assert pooled(result.tables["patching"]).abs().max() < 1e-4
 
 
@@ -457,7 +457,7 @@ def test_accuracy_without_heads(look, untrained):
     table = result.tables["accuracy"].set_index("set")
     assert table["n"].tolist() == [2, 2, 2]
     assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
-    assert "These are the problems that the top heads were selected on." in result.statements
+    assert "The top heads were selected on these same problems." in result.statements
     assert any(
         sentence.startswith("With all heads, untrained solves ") and "; without its top 2 heads, " in sentence
         for sentence in result.statements

@@ -59,11 +59,11 @@ def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, 
     # Surer means less entropy.
     right, wrong = (sure.tables["answers"].query(f"correct == {kind}")["entropy"].to_numpy() for kind in (True, False))
     assert row["auroc"] == pytest.approx((right[:, None] < wrong).mean())
-    said = "of pairs of a correct and a wrong answer, the correct one has the higher mean probability"
+    said = "of pairs of a correct and a wrong answer, the student is more confident in the correct one"
     assert said in sure.statements[0]
     assert "a different number of tokens" in sure.statements[-1]
     linked = run_analysis("association", host.create("analyses", "association", {"strata": 1}), context)
-    assert "tiny, 2 of 4 correct: no head's entropy is associated with correctness" in linked.statements[0]
+    assert "tiny (2 of 4 answers correct): no head's entropy is associated with correctness" in linked.statements[0]
     assert linked.tables["association"]["q"].between(0, 1).all()
 
 
@@ -78,6 +78,8 @@ def test_answers_that_are_all_wrong_tell_nothing_apart(torch, tiny_record, probl
         [Student("tiny", tiny_record)], problems[:4], records={"tiny": wrong}, head_metrics=head_metrics_of(host)
     )
     sure = run_analysis("confidence", host.create("analyses", "confidence"), context)
-    assert sure.statements[0] == "tiny: all 4 answers are wrong, so there is nothing for confidence to distinguish."
+    assert sure.statements[0] == (
+        "tiny: all 4 answers are wrong, so confidence cannot be compared between correct and wrong answers."
+    )
     linked = run_analysis("association", host.create("analyses", "association"), context)
     assert "so entropy cannot be tested for association" in linked.statements[0]

@@ -356,18 +356,18 @@ def test_a_plan_of_the_tiny_model_has_no_other_findings(plan):
 @pytest.mark.parametrize(
     ("probed", "analyses", "listed"),
     [
-        (16, ["heads"], "heads 4 problems"),
+        (16, ["heads"], "heads (4 problems)"),
         (
             2,
             ["geometry", "heads", {"name": "patching", "options": {"problems": 1}}],
-            "heads 2 problems, patching 1 problem",
+            "heads (2 problems), patching (1 problem)",
         ),
     ],
 )
 def test_too_few_probed_problems_are_said(plan, probed, analyses, listed):
     planned = plan(probe={"problems": probed, "analyses": analyses})
     (finding,) = [finding for finding in planned.findings if finding.code == "few-probed-problems"]
-    assert f"Problems read by analyses: {listed}." in finding.evidence
+    assert f"Some analyses use very few problems: {listed}." in finding.evidence
     assert "at least 6" in finding.action
 
 

@@ -173,7 +173,7 @@ def test_what_is_said_depends_on_the_number_of_problems(look, tiny_record, tiny_
     students = Student("base", tiny_record), tiny_student(["q_proj"])
     few = look(*students, context={"problems": some_problems(5)})
     assert few.statements[-1].startswith(
-        "trained compared with base: 5 problems are too few to tell after which layers they differ. "
+        "trained compared with base: 5 problems are too few to tell after which layers the two differ. "
     )
     alone = look(*students, problems=1)
     assert "nats (too few problems for an interval)" in alone.statements[0]
@@ -181,7 +181,8 @@ def test_what_is_said_depends_on_the_number_of_problems(look, tiny_record, tiny_
     many = look(*students, context={"problems": some_problems(12)}, problems=12)
     rows = many.tables["logit_lens_change"].query("measure == 'log_p' and part == 'solution'")
     differing = rows[rows["p_over_problems"] < 0.05]["layer"].tolist()
-    said = f"differs after {len(differing)} of 2 layers, first after layer" if differing else "no difference in"
+    differs = f"differs significantly after {len(differing)} of 2 layers, the earliest being layer"
+    said = differs if differing else "no significant difference in"
     assert said in many.statements[-1]
 
 

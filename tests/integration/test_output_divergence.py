@@ -223,7 +223,8 @@ def test_students_part_where_greedy_tokens_first_differ(torch, compare, changed,
     said = f"in {len(earliest)} of 6 gold solutions, their greedy next tokens differ somewhere. "
     assert said in result.statements[-1]
     assert (
-        f"The earliest such token is in problem {min(earliest, key=lambda each: each[0])[1]!r}" in result.statements[-1]
+        f"The earliest such token in a solution is in problem {min(earliest, key=lambda each: each[0])[1]!r}"
+        in result.statements[-1]
     )
 
 
@@ -317,9 +318,9 @@ def test_what_is_said_depends_on_the_smallest_effect_and_the_number_of_problems(
     students = Student("base", tiny_record), tiny_student(["q_proj"])
     row = compare(*students).tables[MEANS].query("measure == 'js' and part == 'solution'").iloc[0]
     for smallest, said in (
-        (row["low"] * 0.9, "This is a difference of at least"),
-        (row["value"], "The data do not show a difference of"),
-        (row["high"] * 1.1, "The difference is smaller than"),
+        (row["low"] * 0.9, "The whole interval of the Jensen-Shannon divergence is above"),
+        (row["value"], "The interval of the Jensen-Shannon divergence includes"),
+        (row["high"] * 1.1, "The whole interval of the Jensen-Shannon divergence is below"),
     ):
         sentence = compare(*students, smallest_effect=smallest).statements[1]
         assert f". {said} {smallest:g} nats" in sentence
@@ -327,7 +328,7 @@ def test_what_is_said_depends_on_the_smallest_effect_and_the_number_of_problems(
     from kdprobe.testing import some_problems
 
     sentence = compare(*students, context={"problems": some_problems(5)}).statements[1]
-    assert ". 5 problems are too few to tell whether the difference exceeds 0.01 nats." in sentence
+    assert ". 5 problems are too few to tell whether the Jensen-Shannon divergence exceeds 0.01 nats." in sentence
     alone = compare(*students, context={"problems": some_problems(1)})
     assert "nats (too few problems for an interval)" in alone.statements[1]
     assert "1 problem is too few to tell" in alone.statements[1]

@@ -13,6 +13,7 @@ from kdprobe.probing.patterns.files import read_patterns
 
 LAYERS, HEADS, VOCABULARY = 3, 4, 50
 LENGTHS = (9, 6, 4)
+NOT_COMPARED = "b is not compared, because its layers, heads, prompts or tokens differ from those of a."
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_prompts_must_be_the_same_to_be_compared(alone, prompts, tmp_path):
     np.savez(tmp_path / "a.npz", attention=alone[0], input_ids=prompts[0].numpy())
     np.savez(tmp_path / "b.npz", attention=alone[0], input_ids=prompts[0].flip(0).numpy())
     probed = kdprobe.probe(patterns=[str(tmp_path / "a.npz"), str(tmp_path / "b.npz")], progress=False)
-    assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
+    assert NOT_COMPARED in probed.statements["heads"]
     assert {"duplicate_token", "induction"} <= set(probed.table("heads").metric)
 
 
@@ -276,7 +277,7 @@ def test_prompts_are_known_by_the_numbers_in_the_file(tmp_path):
     b = saved(tmp_path / "b.npz", prompt_1=second, prompt_2=third)
     assert [prompt.name for prompt in one(b).prompts] == ["prompt_1", "prompt_2"]
     probed = kdprobe.probe(patterns={"a": a, "b": b}, progress=False)
-    assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
+    assert NOT_COMPARED in probed.statements["heads"]
     (tmp_path / "c").mkdir()
     for index, pattern in enumerate((first, second)):
         saved(tmp_path / "c" / f"prompt_{index}.npz", attention=pattern)
@@ -289,7 +290,7 @@ def test_layers_that_do_not_begin_at_zero_are_reported_and_not_compared_with_oth
     a = saved(tmp_path / "a.npz", layer_0=pattern[0], layer_1=pattern[1])
     b = saved(tmp_path / "b.npz", layer_2=pattern[2], layer_3=pattern[3])
     probed = kdprobe.probe(patterns={"a": a, "b": b}, progress=False)
-    assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
+    assert NOT_COMPARED in probed.statements["heads"]
     (finding,) = probed.findings
     assert finding.code == "renumbered-heads"
     assert "(b: layer 2, head 0)" in finding.evidence

@@ -173,10 +173,8 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
     assert one.summary["control"]["first"]["random_updates"] == drawn["moved"][:3].tolist()
     said = "\n".join(one.statements)
     assert said.count("3 random updates of the same size moved") == 3
-    assert "the update is replaced by one in random directions" in said
-    assert "The number of heads that random updates of the same size would move was not measured" in "\n".join(
-        without.statements
-    )
+    assert "the student's update is replaced by one in random directions" in said
+    assert "How many heads would move after random weight updates of the same size" in "\n".join(without.statements)
 
 
 def test_every_student_and_draw_has_random_updates_of_its_own(probed, students, monkeypatch):
@@ -230,20 +228,21 @@ def test_students_without_a_lora_next_to_their_base_say_that_they_have_no_random
     assert set(found.tables["random_updates"]["student"]) == {"first"}
     said = [sentence for sentence in found.statements if "no random updates" in sentence]
     assert [sentence.split(":")[0] for sentence in said] == ["whole", "saved"]
-    assert all("its update is not a separate LoRA" in sentence for sentence in said)
+    assert all("the student's update is not a separate LoRA" in sentence for sentence in said)
     assert not any("DoRA" in sentence for sentence in found.statements)
     # Compared with a trained student, nobody's update is the difference; the untrained student has none.
     found = probed([first, untrained, Student("other", tiny_record, make_adapter(tiny_model, 7))])
     assert "random_updates" not in found.tables
     said = [sentence for sentence in found.statements if "no random updates" in sentence]
-    assert said == ["other: no random updates, because it is not compared with the model that it was trained from."]
+    assert len(said) == 1
+    assert "other: no random updates, because the student is not compared with the model that it was" in said[0]
 
 
 def test_a_student_trained_with_dora_is_said_to_have_updates_of_another_rank(probed, students):
     untrained, first, *_, dora = students
     found = probed([untrained, first, dora], control=1)
     (said,) = [sentence for sentence in found.statements if "DoRA" in sentence]
-    assert said.startswith("dora: trained with DoRA, whose magnitudes change weights beyond the rank of the LoRA.")
+    assert said.startswith("dora: trained with DoRA, whose learned magnitudes can raise the rank of the update above")
     assert said.endswith("Its random updates have the same norm, but not the same singular values.")
 
 

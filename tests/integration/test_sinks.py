@@ -91,7 +91,7 @@ def test_divergence_is_that_of_the_attention_on_real_keys(look, students):
     assert found.min() > 1e-3
     share = np.mean([(1 - patterns(students[0], sequence).sum(axis=-1)).mean() for sequence in sequences])
     said = f"base: {share:.1%} of the attention goes to learned sinks, which are not tokens; variances and divergences "
-    assert f"{said}compare the rest, with every row divided by its sum." in result.statements
+    assert f"{said}compare the rest, normalised to sum to one for every query." in result.statements
 
 
 def test_maps_and_associations_say_that_they_are_of_the_rest(look, students, problems):
@@ -114,7 +114,7 @@ def test_ablation_says_that_changes_in_attention_are_of_the_rest(look, students)
     share = np.mean([(1 - patterns(students[0], sequence).sum(axis=-1)).mean() for sequence in sequences])
     assert (
         f"base: {share:.1%} of the attention goes to learned sinks, which are not tokens; changes in attention compare "
-        "the rest, with every row divided by its sum."
+        "the rest, normalised to sum to one for every query."
     ) in result.statements
     # Without a second student, no attention is compared.
     alone, _ = look("ablation", students[:1], exact=1, random_sets=0)

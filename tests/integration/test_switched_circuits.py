@@ -469,7 +469,7 @@ def test_a_circuit_planted_in_every_seed_is_named_once_for_the_arm(torch, look, 
     result = look([untrained, *seeds], count=8, exact=2)
     for start in ("with each part switched on alone in the base", "with each part switched off in the student"):
         (sentence,) = [
-            each for each in result.statements if each.startswith(f"planted (3 seeds), {start}: of the single circuits")
+            each for each in result.statements if each.startswith(f"planted (3 seeds), {start}: the single circuit ")
         ]
         assert "first on the earlier folds (O of layer 1, head 0)" in sentence
     assert not any("planted@" in each for each in result.statements)
@@ -520,7 +520,7 @@ def test_what_cannot_be_divided_is_refused(torch, look, untrained, change, model
         scramble(model)
         model.config.rms_norm_eps = 0.5
 
-    with pytest.raises(KdprobeError, match="its base does not reproduce the student's log-probabilities"):
+    with pytest.raises(KdprobeError, match="the base does not reproduce the student's log-probabilities"):
         look([untrained, change(untrained.base, shift)])
 
 

@@ -79,14 +79,14 @@ def test_intervals_of_shares_of_strategies_cover_too():
 def test_a_gain_that_may_be_zero_has_no_shares(gains):
     gain = Gain.between(both(np.array(gains)), np.zeros((len(gains), 2)))
     assert np.isnan(gain.share(both(np.ones((1, len(gains), 3)))).value).all()
-    assert "shares of it are not reported" in gain.sentence("none", "untrained")
+    assert "effects are not given as shares" in gain.sentence("none", "untrained")
 
 
 def test_a_loss_counts_as_gain_downwards():
     gain = Gain.between(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])))
     assert gain.sign == -1
     np.testing.assert_allclose(gain.share(both(np.array([[[-1.0], [-1.0], [-1.0]]]))).value, 1 / 3)
-    assert "shares of it are not reported" not in gain.sentence("none", "untrained")
+    assert "effects are not given as shares" not in gain.sentence("none", "untrained")
 
 
 def swept(together, random):
@@ -111,24 +111,24 @@ def test_p_counts_sets_that_do_as_much(together, sign, p):
 @pytest.mark.parametrize(
     ("together", "said"),
     [
-        (-5.0, "; none has as large an effect (p = 0.20, the smallest that 4 random sets can give)."),
-        (-2.5, "; 1 of them has as large an effect, so these heads do not stand out (p = 0.40)."),
-        (-1.0, "; 2 of them have as large an effect, so these heads do not stand out (p = 0.60)."),
+        (-5.0, "; none is as large (p = 0.20, the smallest that 4 random sets can give)."),
+        (-2.5, "; 1 of them is at least as large, so these heads do not stand out (p = 0.40)."),
+        (-1.0, "; 2 of them are at least as large, so these heads do not stand out (p = 0.60)."),
     ],
 )
 def test_the_sentence_agrees_with_the_number_of_sets(together, said):
-    sentence = random_control(swept(together, [-3.0, -2.0, 0.0, 1.0]), "top", -1, seed=0).sentence()
-    assert sentence.startswith(f"together {together:+.2f} nats")
-    assert "; 4 random sets of 2 heads: median -1.00, range -3.00 to +1.00" in sentence
+    sentence = random_control(swept(together, [-3.0, -2.0, 0.0, 1.0]), "top", -1, seed=0).sentence("the two heads")
+    assert sentence.startswith(f"replaced together, the two heads change log p by {together:+.2f} nats")
+    assert "The effects of 4 random sets of 2 heads have a median of -1.00 and range from -3.00 to +1.00" in sentence
     assert sentence.endswith(said)
-    alone = random_control(swept(together, [1.0]), "top", -1, seed=0).sentence()
-    assert "; 1 random set of 2 heads: median +1.00" in alone
+    alone = random_control(swept(together, [1.0]), "top", -1, seed=0).sentence("the two heads")
+    assert "The effect of 1 random set of 2 heads is +1.00" in alone
 
 
 def test_without_random_sets_nothing_is_claimed():
     found = random_control(swept(-5.0, []), "top", -1, seed=0)
     assert np.isnan(found.p)
-    assert "random" not in found.sentence()
+    assert "random" not in found.sentence("the two heads")
 
 
 def test_students_are_chosen_by_name_or_arm():

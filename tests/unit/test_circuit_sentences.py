@@ -87,8 +87,8 @@ def test_heads_that_share_the_changed_values_are_not_told_apart(head):
 def test_a_reader_that_patching_puts_first_is_named():
     assert said(student_of(VALUES), {(5, 4): 2.0, (6, 1): 2.5}) == (
         "s: by first-order estimates, layer 6, head 1 ranks first by its output (patching), but heads 3, 4 and 5 of "
-        "layer 5, which share a key-value head, rank first by their own weights. A head's output also changes if it "
-        "only reads what other heads changed."
+        "layer 5, which share a key-value head, rank first by their own weights. A head's output can change merely "
+        "because other heads changed its input."
     )
 
 
@@ -177,38 +177,39 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
     # The first of all problems by far, but only on the first of them, which selects for the others.
     student.exact_effects.on[0, 1] += 90
     sentences = spoken(student)
-    (on,) = [each for each in sentences if "in the base: of the single circuits, " in each]
+    (on,) = [each for each in sentences if "in the base: the single circuit that " in each]
     later = np.linspace(0.9, 1.1, 8)[[1, 2, 3, 4, 6, 7]] * 4
     half = t.ppf(0.975, 5) * later.std(ddof=1) / np.sqrt(6)
     assert later.mean() == pytest.approx(4, abs=0.05)
     assert on == (
-        "s, with each part switched on alone in the base: of the single circuits, the one that ranks first on the "
-        "earlier folds (Q of layer 1, head 0) significantly shifts log p in the direction of the gain on the later "
-        "folds, by "
+        "s, with each part switched on alone in the base: the single circuit that ranks first on the earlier folds (Q "
+        "of layer 1, head 0) significantly shifts log p in the direction of the gain on the later folds, by "
         f"{later.mean():+.2f} nats ({later.mean() - half:+.2f} to {later.mean() + half:+.2f}, 100% of the gain) "
         "(sign-flip test over 6 problems, p = 0.031)."
     )
-    (off,) = [each for each in sentences if "in the student: of the single circuits, " in each]
+    (off,) = [each for each in sentences if "in the student: the single circuit that " in each]
     assert "(Q of layer 0, head 0) significantly shifts log p against the gain on the later folds, by -5.0" in off
     against = spoken(student_of({circuit: -value for circuit, value in FIVE.items()}, 3, problems=8))
-    (on,) = [each for each in against if "in the base: of the single circuits, " in each]
+    (on,) = [each for each in against if "in the base: the single circuit that " in each]
     assert "(Q of layer 4, head 0) significantly shifts log p against the gain on the later folds, by -1.0" in on
     assert sentences[-1] == (
-        "s: 3 of 5 single circuits were switched: those that rank first by gradient on all problems or on earlier "
-        "folds alone. Effects are not tested on the problems that were used for this selection."
+        "s: 3 of 5 single circuits were switched: those that rank highest by a gradient-based estimate, on all "
+        "problems, or on the earlier folds alone. Effects are not tested on the problems that were used for this "
+        "selection."
     )
     every = " ".join(spoken(student_of(FIVE, problems=8)))
-    assert "of the single circuits, 5 of 5 significantly shift" in every
+    assert "5 of the 5 single circuits significantly shift" in every
     assert "adjusted for all single circuits): most of all Q of layer 0, head 0, Q of layer 1, head 0 and Q of" in every
-    assert "The one that ranks first on the earlier folds (Q of layer 0, head 0) significantly shifts log p in" in every
-    assert "selected by gradient" not in every
+    first = "The single circuit that ranks first on the earlier folds (Q of layer 0, head 0) significantly shifts log p"
+    assert f"{first} in" in every
+    assert "gradient-based" not in every
 
 
 @pytest.mark.parametrize(("value", "verb"), [(5.0, "shifts"), (-5.0, "does not shift")])
 def test_one_circuit_is_spoken_of_in_the_singular(value, verb):
     changes = {Circuit("q", 0, 0): value, Circuit("q", 1, 0): -6.0}
     assert spoken(student_of(changes, 1))[-1].startswith(
-        "s: 1 of 2 single circuits was switched: the one that ranks first by gradient on all problems or on earlier "
+        "s: 1 of 2 single circuits was switched: the one that ranks highest by a gradient-based estimate, on all "
     )
     few = spoken(student_of({Circuit("q", 0, 0): value}, layers=False, problems=3))
     assert sum(f") {verb} log p" in each and "too few for a test" in each for each in few) == 2
@@ -285,11 +286,10 @@ def test_seeds_of_an_arm_are_combined_in_one_set_of_sentences_and_charts():
     own = [each for each in sentences if each.startswith(("a (3 seeds)", "log p(gold solution) of a (3 seeds)"))]
     assert len(own) == (len(sentences) - 1) / 3
     assert not any("a@" in each for each in sentences)
-    (singles,) = [each for each in own if "in the base: of the single circuits, " in each]
-    assert (
-        "1 of 2 significantly shifts log p in the direction of the gain (sign-flip test over problems, for" in singles
-    )
-    assert "The one that ranks first on the earlier folds (Q of layer 0, head 0) significantly shifts" in singles
+    (singles,) = [each for each in own if "in the base: 1 of the 2 single circuits " in each]
+    shifts = "significantly shifts log p in the direction of the gain"
+    assert f"single circuits {shifts} (sign-flip test over problems, for" in singles
+    assert f"The single circuit that ranks first on the earlier folds (Q of layer 0, head 0) {shifts}" in singles
     charts = figures(shown(students), 0)
     # Bars of groups, and a map per direction.
     assert len(charts) == 3

@@ -89,15 +89,15 @@ def of(own, counts, arm="student"):
 def test_the_sentence_says_whether_the_count_is_beyond_the_random_updates():
     counts = [*range(4, 22), 9]
     assert of(131, counts).sentence == (
-        "student: 19 random updates of the same size moved 12.3 of 270 heads on average (range 4 to 21); none moved as "
-        "many as the student's own (131), so the size of the update alone does not explain that number (p = 0.050, the "
-        "smallest that 19 can give)."
+        "student: 19 random updates of the same size moved 12.3 of 270 heads on average (range 4 to 21); none of them "
+        "moved as many heads as the student's own update did (131), so the size of the update alone does not explain "
+        "that number (p = 0.050, the smallest that 19 random updates can give)."
     )
     within = of(20, counts)
     assert within.p == pytest.approx(3 / 20)
     assert within.sentence.endswith(
-        "2 of them moved at least as many as the student's own (20), so the size of the update alone could explain "
-        "that number (p = 0.15)."
+        "2 of them moved at least as many heads as the student's own update did (20), so the size of the update alone "
+        "could explain that number (p = 0.15)."
     )
 
 

@@ -23,4 +23,4 @@ def plugin(*, samples_problems):
 def test_an_analysis_of_a_plugin_says_whether_problems_are_its_sample(samples_problems, problems, few):
     found = few_problems(host_with(plugin(samples_problems=samples_problems)), {"mine": {}}, problems)
     assert [finding.code for finding in found] == ["few-probed-problems"] * few
-    assert all("mine 5 problems" in finding.evidence for finding in found)
+    assert all("mine (5 problems)" in finding.evidence for finding in found)

@@ -94,7 +94,7 @@ def test_what_moved_means_is_said_once():
     assert sentence == (
         '"Moved" means that a head\'s entropy changed by at least 0.05 nats, the smallest effect of interest, and that '
         "p is at most 0.05 in a test over problems (not over seeds). These are observed differences, not evidence of "
-        "cause."
+        "causation."
     )
     assert moved_definition([], Threshold(0.05, stated=True), "nats") == []
 
@@ -175,6 +175,6 @@ def test_a_head_that_differs_on_too_few_problems_cannot_be_told():
     (comparison,) = compared(students)
     assert comparison.p[0, 0] >= 2 / 2**5
     assert verdicts(comparison, bar).tolist() == [[None, comparison.p[0, 1] <= 0.05, False], [None, None, True]]
-    assert "2 other heads could not be tested: the change" in moved_sentence(comparison, bar, "nats")
+    assert "2 other heads changed enough but could not be tested" in moved_sentence(comparison, bar, "nats")
     # Their effect is too small for a head that moved, whatever p is.
     assert verdicts(comparison, Threshold(2.0, stated=True)).tolist() == [[False] * 3, [False, None, False]]

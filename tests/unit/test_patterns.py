@@ -140,7 +140,9 @@ def test_files_of_other_shapes_are_not_compared(tmp_path, pattern, run_cli):
     arguments = [word for name in ("a{x}", "b", "c") for word in ("--patterns", tmp_path / f"{name}.npy")]
     found = json.loads(run_cli("probe", *arguments, "--json"))["analyses"]["heads"]
     assert set(found["moved"]) == {"b"}
-    assert found["statements"][-1] == "c is not compared, because its layers, heads, prompts or tokens differ."
+    assert found["statements"][-1] == (
+        "c is not compared, because its layers, heads, prompts or tokens differ from those of a{x}."
+    )
     with pytest.raises(KdprobeError, match=r"'c' and 'a{x}' differ in their layers, heads, prompts or tokens"):
         app.main(args=["probe", *map(str, arguments), "--analysis", "divergence"], standalone_mode=False)
 

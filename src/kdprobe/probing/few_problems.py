@@ -29,18 +29,18 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
     if not few:
         return []
     fewest = min(few.values())
-    listed = ", ".join(f"{name} {counted(count, 'problem')}" for name, count in few.items())
+    listed = ", ".join(f"{name} ({counted(count, 'problem')})" for name, count in few.items())
     least = smallest_p(fewest)
     meaning = (
         "With one problem there are no intervals and no tests"
         if fewest == 1
-        else f"With {fewest}, intervals are wide and rest on the assumption that values are normally distributed over "
-        f"problems. No head can count as moved: the smallest possible p is {least:.2g}"
+        else f"With {fewest} problems, intervals are wide and assume that values are normally distributed over "
+        f"problems, and no head can count as moved, because p cannot be below {least:.2g}"
     )
     return [
         Finding(
             "few-probed-problems",
-            f"Problems read by analyses: {listed}. {meaning}.",
+            f"Some analyses use very few problems: {listed}. {meaning}.",
             f"Use at least {FEWEST_PROBLEMS} problems, and more for narrow intervals: raise `limit` (for `kdprobe "
             "run`, raise probe.problems and problems.test instead) or the analysis's option `problems`; for patterns "
             "from files, save more prompts per file.",

@@ -21,7 +21,7 @@ class HeadsOptions(BaseModel):
         default=3,
         ge=0,
         description="Number of random updates, each as large as the student's own. The number of heads that they move "
-        "is compared with the number that the student's own moved; at least 19 are needed for p to reach 0.05.",
+        "is compared with the number moved by the student's own update; p can reach 0.05 with at least 19 of them.",
     )
 
 
@@ -92,7 +92,7 @@ class OutputDivergenceOptions(BaseModel):
         default=None,
         ge=0,
         description="Threshold in nats: two students diverge at the first token where their Jensen-Shannon divergence "
-        "exceeds it; by default, at the first where their greedy next tokens differ.",
+        "exceeds this threshold; by default, at the first token where their greedy next tokens differ.",
     )
 
 
@@ -149,10 +149,10 @@ class PrimingHeadsOptions(BaseModel):
     smallest_divergence: float = Field(
         default=0.01,
         ge=0,
-        description="The smallest Jensen-Shannon divergence of interest beyond neutral texts, in nats.",
+        description="The smallest excess of interest, over neutral texts, in Jensen-Shannon divergence, in nats.",
     )
     smallest_share: float = Field(
-        default=0.01, ge=0, description="The smallest share of attention of interest beyond neutral texts."
+        default=0.01, ge=0, description="The smallest excess of interest, over neutral texts, in share of attention."
     )
 
 

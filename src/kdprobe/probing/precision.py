@@ -63,8 +63,8 @@ def rounding(bridges: Bridges, problems: int) -> tuple[pd.DataFrame, str] | None
     table = pd.DataFrame(rows)
     layers = sorted(set(table["layer"]))
     return table, (
-        f"Students were read in {bridges.dtype}. Compared with float32 and the same weights, in layer"
-        f"{'s' if len(layers) > 1 else ''} {enumerated([str(layer) for layer in layers])} on "
-        f"{counted(min(CHECKED, problems), 'problem')}, rounding moves {table['moved'].mean():.2%} of a query's "
-        f"attention to other keys on average, and changes an attention weight by at most {table['largest'].max():.2g}."
+        f"Students were run in {bridges.dtype}. On average over layer{'s' if len(layers) > 1 else ''} "
+        f"{enumerated([str(layer) for layer in layers])} and {counted(min(CHECKED, problems), 'problem')}, rounding "
+        f"moves {table['moved'].mean():.2%} of a query's attention to other keys, compared with the same weights in "
+        f"float32; it changes no attention weight there by more than {table['largest'].max():.2g}."
     )

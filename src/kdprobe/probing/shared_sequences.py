@@ -106,9 +106,9 @@ def _findings(first: str, unlike: Sequence[str]) -> list[Finding]:
         return []
     *others, last = unlike
     own = (
-        f"{', '.join(others)} and {last} have different templates of their own"
+        f"the templates of {', '.join(others)} and {last} are different"
         if others
-        else f"{last} has a different template of its own"
+        else f"the template of {last} is different"
     )
     evidence = f"All students read the problems in the chat template of {first!r}; {own}."
     return [Finding("other-template", evidence, f"{_ANOTHER_TEMPLATE}")]

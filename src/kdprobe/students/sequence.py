@@ -101,7 +101,10 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
     # Text that the template writes before an answer belongs to the prompt.
     lead = sum(last <= len(turn.lead) for _, last in encoded["offset_mapping"]) if tokenizer.chat_template else 0
     if not value:
-        raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
+        raise KdprobeError(
+            f"In problem {problem.id!r}, the tokenizer assigns no token to the gold value, so the value's "
+            "log-probability cannot be measured."
+        )
     question, numbers = question_positions(tokenizer, problem)
     return ProblemSequence(
         id=problem.id,

@@ -98,5 +98,6 @@ def _change(name: str, change: NDArray[np.float64], first: str) -> str:
     layer, head = (int(index) for index in np.unravel_index(np.abs(change).argmax(), change.shape))
     return (
         f"{name}: the head whose copying score differs most from {first}'s is {head_label(layer, head)} "
-        f"({change[layer, head]:+.3f}). The score is a property of the weights: it has no interval and shows no cause."
+        f"({change[layer, head]:+.3f}). The score is a property of the weights: it has no interval and says nothing "
+        "about causation."
     )

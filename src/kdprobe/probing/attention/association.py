@@ -102,7 +102,7 @@ def _table(student: str, metric: str, association: Association, q: NDArray[np.fl
 def _sentence(
     student: str, metric: str, association: Association, q: NDArray[np.float64], correct: NDArray[np.bool_]
 ) -> str:
-    lead = f"{student}, {int(correct.sum())} of {len(correct)} correct:"
+    lead = f"{student} ({int(correct.sum())} of {len(correct)} answers correct):"
     if not association.pairs:
         none = "no group of problems of similar length contains both correct and wrong answers"
         return f"{lead} {none}, so {metric} cannot be tested for association."
@@ -117,6 +117,6 @@ def _sentence(
     return (
         f"{lead} in {counted(len(associated), 'head')}, {metric} is associated with correctness (false discovery rate "
         f"{SIGNIFICANT:g}), most strongly in {listed}. The first number in parentheses is the probability that the "
-        "metric is higher for a correct answer; this is an association within problems of similar length and does not "
-        "show causation."
+        "metric is higher for a correct than for a wrong answer. This is an association within problems of similar "
+        "length and does not show causation."
     )

@@ -77,12 +77,12 @@ class Control:
             return f"{start}; the student's own update moved {self.own}. {needed}"
         if not self.own:
             return f"{start}; the student's own update moved none."
-        of_them = f"{reached} of them moved at least" if reached else "none moved"
-        smallest = f", the smallest that {draws} can give" if not reached else ""
+        of_them = f"{reached} of them moved at least" if reached else "none of them moved"
+        smallest = f", the smallest that {draws} random updates can give" if not reached else ""
         size = "does not explain" if self.is_beyond else "could explain"
         return (
-            f"{start}; {of_them} as many as the student's own ({self.own}), so the size of the update alone "
-            f"{size} that number (p = {p_text(self.p)}{smallest})."
+            f"{start}; {of_them} as many heads as the student's own update did ({self.own}), so the size of the update "
+            f"alone {size} that number (p = {p_text(self.p)}{smallest})."
         )
 
 
@@ -102,9 +102,9 @@ class Controls:
     def definition(self) -> list[str]:
         """What random updates are, in a sentence; none without a control."""
         sentence = (
-            "Random updates show how many heads move even when nothing is learned: in every layer that training "
-            "changed, the update is replaced by one in random directions with the same singular values, and so the "
-            "same norm and rank. The heads that then move are counted by the same rule, on the same problems."
+            "Random updates show how many heads move even when nothing is learned. In every layer that training "
+            "changed, the student's update is replaced by one in random directions with the same singular values, and "
+            "therefore the same norm and rank. The heads that move are counted by the same rule, on the same problems."
         )
         return [sentence] if self.of_arm else []
 
@@ -174,8 +174,8 @@ def controls(
         return Controls({}, ["Pattern files contain no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "The number of heads that random updates of the same size would move was not measured; set the option "
-            "`control` to count them."
+            "How many heads would move after random weight updates of the same size as a student's own was not "
+            "measured; to count those heads, set the option `control`."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]
@@ -205,9 +205,9 @@ def _lack(context: AnalysisContext, members: Sequence[str], first: Student) -> L
 def _sentences(lacks: Mapping[str, Lack | None]) -> list[str]:
     """Why arms have no random updates; nothing is said of an untrained student."""
     reasons: dict[Lack | None, str] = {
-        "other base": "it is not compared with the model that it was trained from.",
-        "no factors": "its update is not a separate LoRA (it is a whole model, or another kind of adapter), and "
-        "replacing it would need a second copy of the model.",
+        "other base": "the student is not compared with the model that it was trained from.",
+        "no factors": "the student's update is not a separate LoRA (the student is a whole model, or has another kind "
+        "of adapter), so replacing it would need a second copy of the model.",
     }
     return [f"{arm}: no random updates, because {reasons[lack]}" for arm, lack in lacks.items() if lack in reasons]
 
@@ -216,8 +216,8 @@ def _dora_sentences(context: AnalysisContext, arms: Mapping[str, Sequence[str]])
     """Which arms were trained with DoRA: its magnitudes change the weights beyond the rank of the factors."""
     adapters = {arm: [context.bridges.students[name].adapter for name in members] for arm, members in arms.items()}
     return [
-        f"{arm}: trained with DoRA, whose magnitudes change weights beyond the rank of the LoRA. Its random updates "
-        "have the same norm, but not the same singular values."
+        f"{arm}: trained with DoRA, whose learned magnitudes can raise the rank of the update above that of the LoRA. "
+        "The random updates have the same norm as the student's own, but not the same singular values."
         for arm, folders in adapters.items()
         if any("DoRA" in adapter_methods(folder) for folder in folders if folder is not None)
     ]

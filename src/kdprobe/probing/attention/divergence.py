@@ -82,7 +82,7 @@ class DivergenceAnalysis:
             ],
             statements=[
                 _variance_sentence(variance.value, leading, len(names)),
-                f'"Moved" means a Jensen-Shannon divergence per query row of {threshold.sentence("nats")}.',
+                f'"Moved" means that a head\'s Jensen-Shannon divergence per query is {threshold.sentence("nats")}.',
                 *(_distance_sentence(arm, names[0], distance, threshold) for arm, distance in distances.items()),
                 *sink_sentences(divergences.sinks, "variances and divergences compare"),
                 *(
@@ -196,7 +196,8 @@ def _table(distances: Mapping[str, Means], against: str, threshold: Threshold) -
 def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[Head], students: int) -> str:
     heads = "; ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
     return (
-        f"Across the {students} students, attention varies most in {heads} (population variance, averaged over cells)."
+        f"Across the {students} students, attention varies most in {heads}. The numbers are population variances of "
+        "attention weights, averaged over queries and keys."
     )
 
 

@@ -85,7 +85,8 @@ class HeadsAnalysis:
                 *control.notes,
                 *_rounding_sentences(deciding, rounding, context.dtype, deciding_metric.unit),
                 *(
-                    f"{name} is not compared, because its layers, heads, prompts or tokens differ."
+                    f"{name} is not compared, because its layers, heads, prompts or tokens differ from those of "
+                    f"{next(iter(measured))}."
                     for name in measured
                     if name not in comparable
                 ),

@@ -142,7 +142,7 @@ def moved_definition(comparisons: Sequence[Comparison], threshold: Threshold, un
     """What counts as moved, in a sentence; none without a comparison."""
     return [
         f'"Moved" means that a head\'s {comparison.metric} changed by {threshold.sentence(unit)}'
-        f"{_tested(comparison.problems)}. These are observed differences, not evidence of cause."
+        f"{_tested(comparison.problems)}. These are observed differences, not evidence of causation."
         for comparison in comparisons[:1]
     ]
 
@@ -169,7 +169,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         return f"{pair}: no head moved.{_untold(comparison, threshold)} {largest}"
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
-    most = f"; the largest changes in {comparison.metric} are in " if len(heads) > _NAMED else ": "
+    most = f". The largest changes in {comparison.metric} are in " if len(heads) > _NAMED else ": "
     return f"{pair}: {lead}{most}{changes}.{_untold(comparison, threshold)}"
 
 
@@ -191,8 +191,8 @@ def _untold(comparison: Comparison, threshold: Threshold) -> str:
     if not count:
         return ""
     return (
-        f" {counted(count, 'other head')} could not be tested: the change is large enough, but fewer than "
-        f"{FEWEST_PROBLEMS} problems show a non-zero change."
+        f" {counted(count, 'other head')} changed enough but could not be tested, because fewer than {FEWEST_PROBLEMS} "
+        "problems show a change or the metric is undefined on some problem."
     )
 
 

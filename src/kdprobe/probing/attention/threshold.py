@@ -31,7 +31,7 @@ class Threshold:
         seeds = "the largest change that a different seed caused in any head"
         reason = "the smallest effect of interest" if self.stated else seeds
         if self.rounded:
-            reason = f"the most that rounding to {self.rounded} may change in any head"
+            reason = f"the largest change that rounding to {self.rounded} alone could cause in any head"
         return f"at least {self.value:.2g}{' ' if unit else ''}{unit}, {reason}"
 
 

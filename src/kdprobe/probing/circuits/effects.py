@@ -167,9 +167,9 @@ def refuse_incomplete(on: Array, gain: Array, student: str) -> float:
     error = float(np.abs(on - gain).max())
     if not error <= TOLERANCE:
         raise KdprobeError(
-            f"With all the weights of the student {student!r}, its base does not reproduce the student's "
-            f"log-probabilities (they differ by {error:.2g} nats; at most {TOLERANCE:g} is allowed).",
-            "The two differ in more than their weights, for example in their configurations, so the gain cannot be "
-            "divided among weights; leave this student out.",
+            f"Even with every weight replaced by that of the student {student!r}, the base does not reproduce the "
+            f"student's log-probabilities (they differ by {error:.2g} nats; at most {TOLERANCE:g} is allowed).",
+            "The student and its base differ in more than their weights, for example in their configurations, so the "
+            "gain cannot be divided among weights; leave this student out.",
         )
     return error

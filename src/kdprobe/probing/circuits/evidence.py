@@ -99,8 +99,8 @@ def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
         else f"{several} ranks first by its own weights"
     )
     return (
-        f"{first} by its output (patching), but {own}. A head's output also changes if it only reads what "
-        "other heads changed."
+        f"{first} by its output (patching), but {own}. A head's output can change merely because other heads changed "
+        "its input."
     )
 
 

@@ -21,6 +21,9 @@ from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.words import counted, enumerated
 
 _NAMED = 3
+LAYERS = ("attention block or MLP", "attention blocks and MLPs")
+CIRCUITS = ("single circuit", "single circuits")
+"""Candidates, in the singular and in the plural."""
 _DONE = {"on": "with each part switched on alone in the base", "off": "with each part switched off in the student"}
 _WAY = {"on": "in the direction of the gain", "off": "against the gain"}
 
@@ -56,7 +59,7 @@ class Family:
 
     def largest(
         self,
-        what: str,
+        what: tuple[str, str],
         candidates: Collection[int],
         before: Sequence[Collection[int]],
         family: str,
@@ -66,13 +69,13 @@ class Family:
         """The updates that carry most, if their effects are significant, and that of the first on other problems.
 
         Args:
-            what: What the candidates are, in words.
+            what: What the candidates are, in the singular and in the plural.
             candidates: The updates in question.
             before: For each fold but the first, those that may rank first on the earlier folds.
             family: All that are tested together, in words.
             is_tested: Whether their effects may be tested on all problems, since they were not selected on these.
         """
-        start, shift = f"{self.start} of {what},", f"log p {_WAY[self.switched]}"
+        shift, everyone = f"log p {_WAY[self.switched]}", f"the {len(candidates)} {what[1]}"
         sizes = self.arm.gain.sign * towards(self.switched, self.effects[..., 0]).mean(axis=(0, 1))
         order = [index for index in sorted(candidates, key=lambda index: -sizes[index]) if sizes[index] > 0]
         problems = self.effects.shape[1]
@@ -84,19 +87,21 @@ class Family:
         if not before:
             named = enumerated([self.labels[index] for index in order[:_NAMED]]) if order else "none"
             verb = "shifts" if len(order) < 2 else "shift"  # noqa: PLR2004
-            return f"{start} {named} {verb} {shift}{' most' if len(order) > _NAMED else ''}; {few}."
-        first = f"the one that ranks first on the earlier folds {self._on_later_folds(before)}."
+            most = " most" if len(order) > _NAMED else ""
+            return f"{self.start} of {everyone}, {named} {verb} {shift}{most}; {few}."
+        first = f"the {what[0]} that ranks first on the earlier folds {self._on_later_folds(before)}."
         if not is_tested or problems < FEWEST_PROBLEMS:
-            return f"{start} {first}"
+            return f"{self.start} {first}"
         p = adjusted_p(self.effects, self.seed)[:, 0]
         significant = [index for index in order if p[index] < SIGNIFICANT]
-        if not significant:
-            return f"{start} none significantly shifts {shift}."
-        verb = "shifts" if len(significant) == 1 else "shift"
         test = f"sign-flip test over problems{self._seeds}, adjusted for all {family}"
-        found = f"{start} {len(significant)} of {len(candidates)} significantly {verb} {shift} ({test})"
         if len(candidates) == 1:
-            return f"{found}: {self.listed(significant)}."
+            verb = "significantly shifts" if significant else "does not significantly shift"
+            return f"{self.start} {self.listed([*candidates])} {verb} {shift} ({test})."
+        if not significant:
+            return f"{self.start} none of {everyone} significantly shifts {shift} ({test})."
+        verb = "shifts" if len(significant) == 1 else "shift"
+        found = f"{self.start} {len(significant)} of {everyone} significantly {verb} {shift} ({test})"
         most = " most of all" if len(significant) > _NAMED else ""
         named = enumerated([self.labels[index] for index in significant[:_NAMED]])
         return f"{found}:{most} {named}. T{first[1:]}"

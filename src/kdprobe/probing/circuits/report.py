@@ -9,7 +9,7 @@ import numpy as np
 
 from kdprobe.probing.circuits.arms import SWITCHED, Arm, Direction, arms_of, students_of, towards
 from kdprobe.probing.circuits.groups import EVERYTHING, REST
-from kdprobe.probing.circuits.leading import Family
+from kdprobe.probing.circuits.leading import CIRCUITS, LAYERS, Family
 from kdprobe.probing.circuits.measured import MeasuredStudent
 from kdprobe.probing.interventions.sweep import Array
 from kdprobe.words import counted, enumerated
@@ -20,7 +20,8 @@ def statements(arms: Sequence[Arm], seed: int) -> list[str]:
     folds = int(arms[0].selection.folds.max()) + 1
     first = (
         f" The problems are divided into {folds} folds: on each fold, the part that ranks first on the earlier "
-        "folds is measured, so no problem tests what it helped to select. The first fold is used only for selection."
+        "folds is measured, so nothing is tested on problems that were used to select it. The first fold is used only "
+        "for selection."
         if folds > 1
         else ""
     )
@@ -28,11 +29,11 @@ def statements(arms: Sequence[Arm], seed: int) -> list[str]:
         " Results of arms with several seeds are averaged over the seeds." if any(arm.combined for arm in arms) else ""
     )
     how = (
-        "What training changed is divided into circuits: the weights of Q and O by query head, those of K and V by "
-        "key-value head, and MLPs by layer. Effects are mean changes in log p(gold solution) over "
-        f"{counted(len(arms[0].gain.by_problem), 'problem')} when part of the update is switched on alone in the "
-        "base, and when it is switched off in the student. Where circuits interact, the two may differ, and the "
-        f"effects of parts need not add up to the gain in either direction.{first}{seeds}"
+        "What training changed (the update) is divided into circuits: the weights of Q and O by query head, those of K "
+        "and V by key-value head, and MLPs by layer. Each part of the update has two effects: the mean change in log "
+        f"p(gold solution) over {counted(len(arms[0].gain.by_problem), 'problem')} when the part is switched on alone "
+        "in the base, and when it is switched off in the student. Where circuits interact, the two effects may differ, "
+        f"and the effects of all parts need not add up to the gain from training in either direction.{first}{seeds}"
     )
     return [how, *(sentence for arm in arms for sentence in _of_arm(arm, seed))]
 
@@ -75,8 +76,8 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
     yield arm.gain.sentence(name, arm.against)
     closely = f"to within {arm.error:.1g} nats" if arm.error else "exactly"
     yield (
-        f"{name}: with everything switched on, the base equals the student, and with everything off, the student "
-        f"equals the base ({closely}). {_changed(arm)}"
+        f"{name}: with the whole update switched on, the base equals the student; with the whole update off, the "
+        f"student equals the base ({closely}). {_changed(arm)}"
     )
     groups = [(index, group) for index, group in enumerate(arm.groups) if not group.is_empty]
     parts = [index for index, group in groups if group.layer is None and group.name != EVERYTHING]
@@ -87,21 +88,21 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
         yield f"{family.start} {family.listed(parts)}."
         if by_layer:
             before = [by_layer] * len(selection.before)
-            yield family.largest("the layers' attention and MLPs", by_layer, before, "groups")
+            yield family.largest(LAYERS, by_layer, before, "groups")
     chosen = range(len(selection.chosen))
     if not chosen:
         return
     for switched in SWITCHED:
         family = Family(arm, switched, [circuit.label for circuit in arm.exact], arm.exact_effects(switched), seed)
         before = [[arm.exact.index(circuit) for circuit in circuits] for circuits in selection.before]
-        yield family.largest("the single circuits", chosen, before, "single circuits", is_tested=not arm.is_selected)
+        yield family.largest(CIRCUITS, chosen, before, "single circuits", is_tested=not arm.is_selected)
     if arm.is_selected:
         was, those = ("was", "the one that ranks") if len(chosen) == 1 else ("were", "those that rank")
-        folds = " or on earlier folds alone" if selection.before else ""
+        folds = ", or on the earlier folds alone" if selection.before else ""
         yield (
-            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched: {those} first "
-            f"by gradient on all problems{folds}. Effects are not tested on the "
-            "problems that were used for this selection."
+            f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched: {those} highest "
+            f"by a gradient-based estimate, on all problems{folds}. Effects are not tested on the problems that were "
+            "used for this selection."
         )
 
 

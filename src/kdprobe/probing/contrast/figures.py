@@ -15,8 +15,9 @@ from kdprobe.probing.contrast.pairs import ALL, PARTS
 from kdprobe.probing.contrast.sites import Kind
 
 _KINDS: dict[Kind, str] = {"residual": "the residual stream", "mlp": "MLPs", "head": "heads"}
-_CAPTION = "Share of the difference between the two runs; mean over the problems that the student tells apart."
-_CHANGE_CAPTION = "Difference between the shares; mean over the problems that both tell apart."
+_APART = "tell apart from their counterfactuals"
+_CAPTION = f"Share of the difference between the two runs; mean over the problems that the student can {_APART}."
+_CHANGE_CAPTION = f"Difference between the shares; mean over the problems that both models can {_APART}."
 
 
 def figures(untrained: ContrastedStudent, students: Sequence[ContrastedStudent]) -> list[Figure]:

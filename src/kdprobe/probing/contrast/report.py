@@ -84,9 +84,8 @@ def _pairs_sentence(found: Pairs) -> str:
         else ""
     )
     return (
-        f"{counted(len(found.pairs), 'pair')} of a problem and a counterfactual with the same number of tokens "
-        f"{'was' if len(found.pairs) == 1 else 'were'} read. On average, {sum(differing.values()):.1f} tokens differ: "
-        f"{listed}.{left_out}"
+        f"The students read {counted(len(found.pairs), 'pair')} of a problem and a counterfactual with the same number "
+        f"of tokens. On average, {sum(differing.values()):.1f} tokens differ: {listed}.{left_out}"
     )
 
 
@@ -95,7 +94,7 @@ def _layers_sentences(untrained: ContrastedStudent, total: int) -> Iterator[str]
     if len(layers) < total:
         yield (
             f"{len(layers)} of {total} layers were patched: {', '.join(map(str, layers))}. Nothing is known about the "
-            "others; raise the option `layers` to patch more."
+            "other layers; raise the option `layers` to patch more of them."
         )
     if not any(site.kind == "mlp" for site in untrained.sites):
         yield (
@@ -112,23 +111,25 @@ def _group_sentences(group: Group) -> Iterator[str]:
     averaged = ", averaged over seeds" if group.combined else ""
     seeds = " with every seed" if group.combined else ""
     shares = (
-        f"Shares are means over the {counted(used, 'problem')} on which it prefers the right answer in both "
-        f"runs{seeds}; effects in nats are means over all problems."
+        "Effects as shares of the difference between the original and the counterfactual run are averaged over the "
+        f"{counted(used, 'problem')} on which the student prefers the right answer in both runs{seeds}; effects in "
+        "nats are averaged over all problems."
         if used
-        else f"On none of the problems does it prefer the right answer in both runs{seeds}, so effects are given only "
-        "in nats, not as shares."
+        else f"There is no problem on which the student prefers the right answer in both runs{seeds}, so effects are "
+        "given only in nats, not as shares of the difference between the runs."
     )
     yield (
-        f"{name} prefers the clean answer in {_number(clean_runs)} of {pairs:,} clean runs and the counterfactual "
-        f"answer in {_number(other_runs)} of {pairs:,} counterfactual runs{averaged}. {shares}"
+        f"{name} prefers the original problem's answer in {_number(clean_runs)} of {pairs:,} original "
+        f"{'run' if pairs == 1 else 'runs'} and the counterfactual's answer in {_number(other_runs)} of {pairs:,} "
+        f"counterfactual {'run' if pairs == 1 else 'runs'}{averaged}. {shares}"
     )
     # A site that few problems have may come first by chance.
     rows = {_site_of(row): row for row in mean_rows(group, "effect") if row["problems"] >= FEWEST_PROBLEMS}
     if not rows:
         if used:
             yield (
-                f"{name}: {counted(used, 'problem')} with shares {'is' if used == 1 else 'are'} too few to tell which "
-                f"sites carry most of the difference between the runs; at least {FEWEST_PROBLEMS} are needed."
+                f"{name}: {counted(used, 'such problem')} {'is' if used == 1 else 'are'} too few to tell which sites "
+                f"carry most of the difference between the runs; at least {FEWEST_PROBLEMS} are needed."
             )
         return
     streams = [site for site in rows if site.kind == "residual" and site.part != ALL]
@@ -141,16 +142,16 @@ def _group_sentences(group: Group) -> Iterator[str]:
         [f"{PART_PHRASES[site.part]} before layer {site.layer} ({_value(rows[site])})" for site in carried]
     )
     yield (
-        f"{name}: of the parts of the text, the residual stream carries the largest share of the difference between "
-        f"the runs at {parts}."
+        f"{name}: compared with other parts of the text, the residual stream carries the largest share of the "
+        f"difference between the runs at {parts}."
     )
     largest = []
     for kind, plural in (("mlp", "MLPs"), ("head", "heads")):
         if sites := [site for site in rows if site.kind == kind and site.part == ALL]:
             site = max(sites, key=lambda each: abs(rows[each]["value"]))
-            largest.append(f"the largest effect among {plural} is that of {site.what} ({_value(rows[site])})")
+            largest.append(f"{site.what} has the largest effect of all {plural} ({_value(rows[site])})")
     if largest:
-        yield f"{name}: at all positions, {', and '.join(largest)}."
+        yield f"{name}: patched at all positions, {', and '.join(largest)}."
 
 
 def _change_sentence(group: Group, seed: int) -> str:
@@ -164,13 +165,13 @@ def _change_sentence(group: Group, seed: int) -> str:
         models = f"all seeds and {against.student}" if group.combined else "both models"
         return (
             f"{both}: {models} tell {used} of {counted(len(against.pairs), 'problem')} apart from their "
-            f"counterfactuals. At least {FEWEST_PROBLEMS} are needed to tell whether training changed where the "
-            "difference is carried."
+            f"counterfactuals. At least {FEWEST_PROBLEMS} such problems are needed to test whether training changed "
+            "which sites carry the difference between the runs."
         )
     if not rows:
         return f"{both}: every patched site carries the whole difference by construction, so nothing can differ."
     if not any(row["value"] or row["standard_error"] > 0 for row in rows):
-        return f"{both}: no difference in the share that is carried at any patched site."
+        return f"{both}: no patched site carries a different share of the difference between the runs."
     differing = sorted(
         (row for row in rows if row["p_over_problems"] <= SIGNIFICANT), key=lambda row: -abs(row["value"])
     )
@@ -178,15 +179,16 @@ def _change_sentence(group: Group, seed: int) -> str:
     if not differing:
         largest = max(rows, key=lambda row: abs(row["value"]))
         return (
-            f"{both}: no significant change in where the difference is carried at any of {len(rows)} patched sites "
-            f"({tested}, adjusted for all sites). The largest is at {_site_of(largest).label}: "
-            f"{_value(largest, '+.2f')}."
+            f"{both}: the share of the difference between the runs has not changed significantly at any of "
+            f"{len(rows)} patched sites ({tested}, adjusted for all sites). The largest change is at "
+            f"{_site_of(largest).label}: {_value(largest, '+.2f')}."
         )
     tested += ", for these seeds" if group.combined else ""
     named = "; ".join(f"{_site_of(row).label} ({_value(row, '+.2f')})" for row in differing[:_NAMED])
+    most = "most" if len(differing) > 1 else "namely"
     return (
-        f"{both}: the share of the difference that a site carries has changed at {len(differing)} of {len(rows)} "
-        f"patched sites ({tested}, adjusted for all sites), most at {named}."
+        f"{both}: the share of the difference between the runs has changed significantly at {len(differing)} of "
+        f"{len(rows)} patched sites ({tested}, adjusted for all sites), {most} at {named}."
     )
 
 

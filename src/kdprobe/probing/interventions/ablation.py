@@ -76,7 +76,7 @@ class AblationAnalysis:
             )
             statements += accuracy_sentences(tables["accuracy"])
             if not unseen:
-                statements.append("These are the problems that the top heads were selected on.")
+                statements.append("The top heads were selected on these same problems.")
         screened = {
             f"Ablating each head (first-order estimate): log p(gold solution) of {name}": screened.mean(axis=0)
             for name, screened in ((name, sweep.screened[..., 0]) for name, sweep in sweeps.items())

@@ -34,12 +34,12 @@ def ablation_statements(
     )
     sentences = [how]
     for name, sweep in sweeps.items():
-        sentences.append(f"{name}: {_lowest(sweep, seed)} {top_sentence(controls[name]['top'])}")
+        sentences.append(f"{name}: {_lowest(sweep, seed)} {top_sentence(controls[name]['top'], sweep)}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
             heads = "; ".join(head_label(*head) for head in moved[:NAMED]) + ("; ..." if len(moved) > NAMED else "")
             those = "head" if len(moved) == 1 else f"{len(moved)} heads"
-            sentences.append(f"{name}: the {those} with the largest {DIVERGENCE} ({heads}): {control.sentence()}")
+            sentences.append(f"{name}: {control.sentence(f'the {those} with the largest {DIVERGENCE} ({heads})')}")
     return sentences
 
 
@@ -49,11 +49,11 @@ def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions, fir
         return "The effects of all heads are computed exactly."
     one = options.exact == 1
     heads = "head" if one else f"{options.exact} heads"
-    top = f"the {heads} whose ablation lowers log p most according to that estimate"
+    top = f"the {heads} estimated to lower log p most when ablated"
     also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
     if not also:
         return f"The effect{'' if one else 's'} of {top} {'is' if one else 'are'} computed exactly."
-    changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
+    changed = f"the {'head' if also == 1 else f'{also} heads'} with the largest {DIVERGENCE}"
     return (
         f"The effects of {top}, and of {changed}, are computed exactly. A head's "
         f"{DIVERGENCE} is the Jensen-Shannon divergence of its pattern from that of the same head in {first!r}. "
@@ -85,9 +85,11 @@ def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[st
     }
 
 
-def top_sentence(control: Control) -> str:
+def top_sentence(control: Control, sweep: Sweep) -> str:
     """What the top heads do together, and whether random sets do as much."""
-    return f"The top {counted(control.heads, 'head')}: {control.sentence()}"
+    those = "head that ranks" if control.heads == 1 else f"{control.heads} heads that rank"
+    sentence = control.sentence(f"the {those} highest{' on the earlier folds' if sweep.selection.before else ''}")
+    return sentence[0].upper() + sentence[1:]
 
 
 def _lowest(sweep: Sweep, seed: int) -> str:
@@ -105,10 +107,10 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     lowest = [index for index in leading if below[index]]
     if not lowest:
         top = f"among the top {NAMED} whichever fold is left out"
-        none = f"none of the effects {top} is significantly below 0" if leading else f"no head is {top}"
+        none = f"no head that stays {top} has an effect significantly below 0" if leading else f"no head stays {top}"
         return (
-            f"it depends on the problems which of the {len(sweep.heads)} heads whose effects were computed exactly "
-            f"lower log p most when ablated: {none}."
+            f"the ranking of the {len(sweep.heads)} heads whose effects were computed exactly depends on the problems: "
+            f"{none}."
         )
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
@@ -117,9 +119,9 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     )
     if one:
         return f"ablating the head whose effect was computed exactly lowers log p: {listed}."
-    most = "the one" if len(lowest) == 1 else "those"
+    most = "the one that lowers" if len(lowest) == 1 else "those that lower"
     be = "is" if len(lowest) == 1 else "are"
     return (
-        f"of the {len(sweep.heads)} heads whose effects were computed exactly, {most} whose ablation lowers log p most "
-        f"{be} {listed}."
+        f"of the {len(sweep.heads)} heads whose effects were computed exactly, {most} log p most when ablated {be} "
+        f"{listed}."
     )

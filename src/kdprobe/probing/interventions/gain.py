@@ -89,8 +89,8 @@ class Gain:
         if self.differs[0]:
             return f"{gain}."
         if not np.isfinite(low):
-            return f"{gain}; one problem gives no interval, so shares of it are not reported."
-        return f"{gain}; not significantly different from zero, so shares of it are not reported."
+            return f"{gain}; with one problem there is no interval, so effects are not given as shares of this gain."
+        return f"{gain}; not significantly different from zero, so effects are not given as shares of this gain."
 
 
 def gain_table(student: str, against: str, gain: Gain, problems: Sequence[str]) -> pd.DataFrame:

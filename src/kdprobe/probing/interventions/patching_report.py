@@ -99,7 +99,7 @@ def patching_result(
         statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
             pairs[0].sweep.selection.sentence(),
-            *(f"{_sentence(pair, seed)} {top_sentence(controls[pair.name])}" for pair in pairs),
+            *(f"{_sentence(pair, seed)} {top_sentence(controls[pair.name], pair.sweep)}" for pair in pairs),
         ],
         summary={"pairs": [_summary(pair) for pair in pairs]},
     )
@@ -131,25 +131,25 @@ def _sentence(pair: Patched, seed: int) -> str:
     leading = pair.sweep.selection.leading(pair.sweep.heads, towards, NAMED)
     carrying = [index for index in leading if towards[:, index].mean() > 0]
     listed = "; ".join(
-        f"{head_label(*pair.sweep.heads[index])} ({effects.value[index]:+.2f}"
+        f"{head_label(*pair.sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f}" if np.isfinite(effects.low[index]) else "")
         + (f", {shares[index]:.0%} of the gain)" if np.isfinite(shares[index]) else ")")
         for index in carrying
     )
     all_heads = pair.sweep.together["every"]
     share = pair.share(all_heads).value[0]
-    together = f"all heads together {float(all_heads[:, 0].mean()):+.2f} nats" + (
-        f", {share:.0%} of the gain" if np.isfinite(share) else ""
+    together = f"patching all heads changes log p by {float(all_heads[:, 0].mean()):+.2f} nats" + (
+        f" ({share:.0%} of the gain)" if np.isfinite(share) else ""
     )
-    largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
+    largest = "change from a single head is that" if len(carrying) == 1 else "changes from single heads are those"
     none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
     if (towards.mean(axis=0) > 0).any():
-        none = "it depends on the problems which heads shift log p most in the direction of the gain: " + (
-            f"none of the heads that are among the top {NAMED} whichever fold is left out shifts it in that direction"
+        none = "the ranking of heads by their shift in the direction of the gain depends on the problems: " + (
+            f"no head that stays among the top {NAMED} whichever fold is left out shifts log p in that direction"
             if leading
-            else f"no head is among the top {NAMED} whichever fold is left out"
+            else f"no head stays among the top {NAMED} whichever fold is left out"
         )
-    return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
+    return f"{pair.name}: {together}; {f'the largest {largest} of {listed}' if carrying else none}."
 
 
 def _summary(pair: Patched) -> dict[str, Any]:

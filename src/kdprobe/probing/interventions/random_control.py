@@ -45,22 +45,30 @@ class Control:
         """Whether random sets rarely have as large an effect."""
         return self.p <= SIGNIFICANT
 
-    def sentence(self) -> str:
-        """How the chosen heads compare with the random sets."""
+    def sentence(self, which: str) -> str:
+        """What replacing the chosen heads does, and how they compare with the random sets; begins in lower case.
+
+        Args:
+            which: The chosen heads, in words.
+        """
         interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
-        over = f" over {counted(self.problems, 'problem')}"
-        effect = f"{'together ' if self.heads > 1 else ''}{self.effect:+.2f} nats{interval}{over}"
+        done = f"replacing {which} changes" if self.heads == 1 else f"replaced together, {which} change"
+        over = f"on average over {self.problems} problems" if self.problems > 1 else "on one problem"
+        effect = f"{done} log p by {self.effect:+.2f} nats{interval} {over}"
         if not len(self.random):
             return f"{effect}."
+        sets = f"{counted(len(self.random), 'random set')} of {counted(self.heads, 'head')}"
         drawn = (
-            f"{counted(len(self.random), 'random set')} of {counted(self.heads, 'head')}: "
-            f"median {np.median(self.random):+.2f}, range {self.random.min():+.2f} to {self.random.max():+.2f}"
+            f"The effect of {sets} is {self.random[0]:+.2f}"
+            if len(self.random) == 1
+            else f"The effects of {sets} have a median of {np.median(self.random):+.2f} and range from "
+            f"{self.random.min():+.2f} to {self.random.max():+.2f}"
         )
-        of_them = {0: "none has", 1: "1 of them has"}.get(self.as_large, f"{self.as_large} of them have")
+        of_them = {0: "none is", 1: "1 of them is at least"}.get(self.as_large, f"{self.as_large} of them are at least")
         usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
         standing = "" if self.stands_out or self.as_large == 0 else usual
         least = f", the smallest that {counted(len(self.random), 'random set')} can give" if self.as_large == 0 else ""
-        return f"{effect}; {drawn}; {of_them} as large an effect{standing} (p = {p_text(self.p)}{least})."
+        return f"{effect}. {drawn}; {of_them} as large{standing} (p = {p_text(self.p)}{least})."
 
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:

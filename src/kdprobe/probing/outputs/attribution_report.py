@@ -89,7 +89,5 @@ def attribution_statements(
                 f"{total:+.2f}."
             )
         if name in capped:
-            sentences.append(
-                f"{name}: the model soft-caps its logits; the attribution is of the logits before the cap."
-            )
+            sentences.append(f"{name}: the model soft-caps its logits; contributions are to the logits before the cap.")
     return sentences

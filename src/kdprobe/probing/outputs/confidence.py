@@ -105,13 +105,16 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
             continue
         if np.isnan(row["auroc"]):
             alike = f"{_all(row['answers'])} {'correct' if row['right'] else 'wrong'}"
-            sentences.append(f"{row['student']}: {alike}, so there is nothing for confidence to distinguish.")
+            sentences.append(
+                f"{row['student']}: {alike}, so confidence cannot be compared between correct and wrong answers."
+            )
             continue
         sentences.append(
-            f"{row['student']}: in {row['auroc']:.0%} of pairs of a correct and a wrong answer, the correct one has "
-            f"the higher mean probability (AUROC {row['auroc']:.2f}, {row['low']:.2f} to {row['high']:.2f}; 0.5 is "
-            f"chance); over {row['answers']} answers, mean probability differs from accuracy by "
-            f"{row['calibration_error']:.2f} (calibration error)."
+            f"{row['student']}: in {row['auroc']:.0%} of pairs of a correct and a wrong answer, the student is more "
+            "confident in the correct one, as measured by the mean probability of the most probable token (AUROC "
+            f"{row['auroc']:.2f}, {row['low']:.2f} to {row['high']:.2f}; 0.5 is chance). In bins of confidence, this "
+            f"probability differs from accuracy by {row['calibration_error']:.2f} on average over {row['answers']} "
+            "answers (calibration error)."
         )
     changed = int((answers["tokens"] != answers["written_tokens"]).sum())
     if changed:

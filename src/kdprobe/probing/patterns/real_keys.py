@@ -44,8 +44,8 @@ def sink_sentences(shares: Mapping[str, float], subject: str) -> list[str]:
         subject: The start of the sentence about the numbers, up to its verb, such as `the maps show`.
     """
     return [
-        f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; {subject} the rest, with "
-        "every row divided by its sum."
+        f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; {subject} the rest, "
+        "normalised to sum to one for every query."
         for name, share in shares.items()
         if share
     ]

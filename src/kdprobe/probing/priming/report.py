@@ -67,7 +67,7 @@ def _sentence(mapped: PrimingMap, options: PrimingMapOptions, tokenizer: Any) ->
         share += f" ({_percent(row['top_share_low'])} to {_percent(row['top_share_high'])})"
     return (
         f"{mapped.strategy}: KL is {_value(row)} over {read}. {_outcome(row, options.smallest_effect)} "
-        f"{share} of it is in the 10% of tokens with the largest KL, "
+        f"Of the total KL, {share} is in the 10% of tokens with the largest KL, "
         f"{_percent(first['share'] if first else 0)} in the first token of each response, and "
         f"{_percent(largest['share'])} in {PHRASES[largest['cell']]}. "
         f"{_unchanged(row, options.smallest_effect)} {_largest(mapped, tokenizer)}"
@@ -86,19 +86,19 @@ def _value(row: Mapping[str, Any]) -> str:
 def _outcome(row: Mapping[str, Any], smallest: float) -> str:
     limit = f"{smallest:g} nats"
     if row["problems"] < FEWEST_PROBLEMS:
-        return f"These are too few responses to tell whether it exceeds {limit}."
+        return f"These are too few responses to tell whether KL exceeds {limit}."
     if row["low"] >= smallest:
-        return f"This is at least {limit}."
+        return f"Its whole interval is above {limit}."
     if row["high"] < smallest:
-        return f"This is less than {limit}: priming changes next to nothing."
-    return f"The data do not show whether it reaches {limit}."
+        return f"Its whole interval is below {limit}: priming changes next to nothing."
+    return f"Its interval includes {limit}, so the data do not show whether KL exceeds that."
 
 
 def _unchanged(row: Mapping[str, Any], smallest: float) -> str:
     of = counted(row["problems"], "response")
     return (
-        f"In {row['unchanged']} of {of}, it is below {smallest:g} nats per token; in {row['same_greedy']}, the most "
-        "probable token is the same after both prompts at every position."
+        f"In {row['unchanged']} of {of}, KL is below {smallest:g} nats per token; in {row['same_greedy']}, the most "
+        "probable token at every position is the same after both prompts."
     )
 
 
@@ -106,6 +106,7 @@ def _largest(mapped: PrimingMap, tokenizer: Any) -> str:
     top = next(top_rows(mapped, tokenizer))
     before = f"after {top['before'][-_QUOTED:]!r}" if top["before"] else "at the start"
     return (
-        f"The largest change, {top['kl']:.3g} nats, is in problem {top['problem']!r} {before}: the most likely token "
-        f"is {top['primed_token']!r} if primed and {top['bare_token']!r} if not."
+        f"The largest KL at a single token, {top['kl']:.3g} nats, is in problem {top['problem']!r} {before}: the most "
+        f"probable token is {top['primed_token']!r} after the primed prompt and {top['bare_token']!r} after the bare "
+        "question."
     )

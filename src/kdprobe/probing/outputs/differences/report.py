@@ -62,7 +62,7 @@ def _difference_sentence(group: Group, smallest: float) -> str:
         measured += f", and KL({group.against} || {group.name}) is {_value(kl)}"
     largest = max(rows.values(), key=lambda row: row["value"])
     return (
-        f"{both}: {measured}. {_outcome(whole, smallest)} By part, the Jensen-Shannon divergence is largest in "
+        f"{both}: {measured}. {_outcome(whole, smallest)} Among the parts of the text, the divergence is largest in "
         f"{PHRASES[largest['part']]}: {_value(largest)}."
     )
 
@@ -71,12 +71,13 @@ def _outcome(row: dict[str, Any], smallest: float) -> str:
     limit = f"{smallest:g} nats"
     if row["problems"] < FEWEST_PROBLEMS:
         problems = f"{counted(row['problems'], 'problem')} {'is' if row['problems'] == 1 else 'are'}"
-        return f"{problems} too few to tell whether the difference exceeds {limit}."
+        return f"{problems} too few to tell whether the Jensen-Shannon divergence exceeds {limit}."
+    interval = "whole interval of the Jensen-Shannon divergence is"
     if row["low"] >= smallest:
-        return f"This is a difference of at least {limit}."
+        return f"The {interval} above {limit}."
     if row["high"] < smallest:
-        return f"The difference is smaller than {limit}."
-    return f"The data do not show a difference of {limit} or more."
+        return f"The {interval} below {limit}."
+    return f"The interval of the Jensen-Shannon divergence includes {limit}."
 
 
 def _value(row: dict[str, Any]) -> str:
@@ -109,8 +110,8 @@ def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> 
     before = tokenizer.decode(first.ids[max(first.begin, first.position - _CONTEXT) : first.position])
     where = f"after {before!r}" if before else "at its start"
     return (
-        f"{both}: in {len(parted)} of {solutions}, {differ}. The earliest such token is in problem {first.problem!r}, "
-        f"{where}: {_continuations(first, tokenizer)}."
+        f"{both}: in {len(parted)} of {solutions}, {differ}. The earliest such token in a solution is in problem "
+        f"{first.problem!r}, {where}: {_continuations(first, tokenizer)}."
     )
 
 

@@ -75,15 +75,15 @@ def _layers_sentence(group: Group) -> str:
     before = f" and {_value(kl[last - 1])} after layer {last - 1}" if last > 1 else ""
     return (
         f"{_named(group)}: on the gold solutions, the logit lens gives the gold token a log-probability of "
-        f"{_value(log_p[0])} after layer 0 and {_value(log_p[last])} after the last, layer {last}. Its KL from the "
-        f"final distribution is {_value(kl[0])} after layer 0{before}."
+        f"{_value(log_p[0])} after layer 0 and {_value(log_p[last])} after the last layer ({last}). The KL from the "
+        f"final distribution to that of the logit lens is {_value(kl[0])} after layer 0{before}."
     )
 
 
 def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
     both = f"{_named(group)} compared with {untrained.student}"
     if group.layers != untrained.layers:
-        return f"{both}: they have {group.layers} and {untrained.layers} layers, so their layers cannot be compared."
+        return f"{both}: with {group.layers} and {untrained.layers} layers, they cannot be compared layer by layer."
     rows = list(change_rows(group, "log_p", SOLUTION, untrained, seed))
     if not any(row["value"] or row["standard_error"] > 0 for row in rows):
         return f"{both}: no difference in the log-probability of the gold token after any layer."
@@ -92,14 +92,15 @@ def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
     problems = largest["problems"]
     if problems < FEWEST_PROBLEMS:
         verb = "is" if problems == 1 else "are"
-        return f"{both}: {counted(problems, 'problem')} {verb} too few to tell after which layers they differ. {most}"
+        few = f"{counted(problems, 'problem')} {verb} too few"
+        return f"{both}: {few} to tell after which layers the two differ. {most}"
     differing = [row["layer"] for row in rows if row["p_over_problems"] < SIGNIFICANT]
     if not differing:
         return f"{both}: no significant difference in the log-probability of the gold token after any layer. {most}"
     tested = "sign-flip test over problems" + (", for these seeds" if group.combined else "")
     return (
-        f"{both}: the log-probability of the gold token differs after {len(differing)} of {len(rows)} layers, first "
-        f"after layer {differing[0]} ({tested}, adjusted for all layers). {most}"
+        f"{both}: the log-probability of the gold token differs significantly after {len(differing)} of {len(rows)} "
+        f"layers, the earliest being layer {differing[0]} ({tested}, adjusted for all layers). {most}"
     )
 
 

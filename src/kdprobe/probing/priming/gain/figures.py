@@ -33,7 +33,8 @@ def figures(gains: Sequence[Gain]) -> list[Figure]:
         ),
         Figure(
             "Predicted and realised change in log p(gold value), by strategy",
-            "Means over problems with 95% intervals. So few strategies do not show whether the two are related.",
+            "Means over problems with 95% intervals. There are too few strategies here to tell whether the two changes "
+            "are related.",
             _means(stated),
         ),
     ]

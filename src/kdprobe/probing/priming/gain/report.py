@@ -19,14 +19,15 @@ def statements(gains: Sequence[Gain], unprimed: str) -> list[str]:
     stated = {gain.name for gain in shown(gains)}
     rows = [row for row in gain_rows(gains, unprimed) if row["student"] in stated and row["measure"] == "value"]
     if not rows:
-        return [f"No primed student has an unprimed one ({unprimed}) of the same seed, so nothing can be compared."]
+        counterpart = f"an unprimed counterpart ({unprimed}) with the same seed"
+        return [f"No primed student has {counterpart}, so nothing can be compared."]
     problems, alone = rows[0]["problems"], rows[0]["problems_alone"]
     left_out = f" {_alone(alone)}" if alone else ""
     read = (
         f"For each of {counted(problems + alone, 'test problem')}, the predicted change is the teacher's "
         "log p(gold value) after the primed prompt minus that after the bare question, and the realised change is the "
-        f"student's log p(gold value) minus that of {unprimed} with the same seed. Correlations are "
-        f"Spearman's {_units(rows[0]['templates'])}.{left_out} p is adjusted over all these correlations."
+        f"student's log p(gold value) minus that of {unprimed} with the same seed. Correlations are Spearman rank "
+        f"correlations, computed {_units(rows[0]['templates'])}.{left_out} p is adjusted over all these correlations."
     )
     return [read, *(_sentence(row) for row in rows)]
 
@@ -46,8 +47,8 @@ def _units(templates: int) -> str:
 
 def _alone(count: int) -> str:
     if count == 1:
-        return "One problem is the only one from its template, so the correlations leave it out."
-    return f"{count} problems are each the only one from their template, so the correlations leave them out."
+        return "One problem is the only one from its template and is left out of the correlations."
+    return f"{count} problems are each the only one from their template and are left out of the correlations."
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
@@ -68,14 +69,14 @@ def _mean(row: Mapping[str, Any], name: str) -> str:
 def _association(row: Mapping[str, Any]) -> str:
     if row["sees_gold"]:
         return (
-            "The teacher's prompts depend on the gold solutions, so its log p(gold value) rises in any case; "
-            "the rise predicts nothing and is not tested."
+            "The teacher's prompts depend on the gold solutions, so the teacher's log p(gold value) rises in any case; "
+            "this rise predicts nothing and is not tested."
         )
     if row["missing"]:
         return _missing(row)
     found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p = {p_text(row['p_adjusted'])}"
     if row["p_adjusted"] > SIGNIFICANT:
-        return f"There is no significant association between the two: {found}."
+        return f"There is no significant association between the two changes: {found}."
     direction = "more" if row["correlation"] > 0 else "less"
     return (
         f"Where priming raised the teacher's log p more, the student gained {direction}: {found}. This is an "
@@ -87,19 +88,18 @@ def _missing(row: Mapping[str, Any]) -> str:
     """Why there is no correlation, or no interval for it."""
     value, units, problems = row["correlation"], row["over"], row["problems"]
     if units == "templates":
-        one, never_varies = "template", "never varies within a template"
-        no_longer_varies = "no longer varies within any template"
+        never_varies = "never varies within a template"
+        all_but_one = "In all templates but one, the predicted or the realised change does not vary"
     else:
-        one, never_varies = "problem", "is the same for all problems"
-        no_longer_varies = "is the same for all the others"
+        never_varies = "is the same for all problems"
+        all_but_one = "Apart from one problem, all problems have the same predicted or the same realised change"
     wanted = "a correlation" if math.isnan(value) else f"an interval for the correlation ({value:.2f})"
     return {
         "constant": f"Either the predicted or the realised change {never_varies}, so there is no correlation.",
         "few_problems": f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for {wanted}; at "
         f"least {FEWEST_PROBLEMS} are needed.",
         "few_templates": f"Only one template has several problems, which is too few for {wanted}.",
-        "one_varies": f"If one {one} is left out, either the predicted or the realised change {no_longer_varies}, so "
-        f"too few {units} vary for {wanted}.",
+        "one_varies": f"{all_but_one}, which is too little variation for {wanted}.",
         "no_spread": f"Leaving out any one template does not change the correlation ({value:.2f}), so there is no "
         "interval for it.",
     }[row["missing"]]

@@ -11,7 +11,9 @@ from kdprobe.probing.figures import head_map, signed_maps
 from kdprobe.probing.priming.heads.attending import DIVERGENCE, PRIMING
 from kdprobe.probing.priming.heads.measured import PRIMED, PrimedHeads
 
-_BEYOND = "After priming minus after neutral texts of the same length; mean over problems, one cell per head."
+_BEYOND = (
+    "Value after priming minus value after neutral texts of the same length; mean over problems, one cell per head."
+)
 
 
 def figures(heads: Sequence[PrimedHeads]) -> list[Figure]:
@@ -21,7 +23,9 @@ def figures(heads: Sequence[PrimedHeads]) -> list[Figure]:
     return [
         *signed_maps(
             {
-                f"Divergence of the teacher's attention beyond neutral text: {each.strategy}": _shown(each, DIVERGENCE)
+                f"Divergence of the teacher's attention, priming minus neutral text: {each.strategy}": _shown(
+                    each, DIVERGENCE
+                )
                 for each in controlled
             },
             "nats",
@@ -29,7 +33,9 @@ def figures(heads: Sequence[PrimedHeads]) -> list[Figure]:
         ),
         *signed_maps(
             {
-                f"Attention of the teacher to the priming beyond neutral text: {each.strategy}": _shown(each, PRIMING)
+                f"The teacher's attention to the added text, priming minus neutral text: {each.strategy}": _shown(
+                    each, PRIMING
+                )
                 for each in controlled
             },
             "share",
@@ -37,7 +43,8 @@ def figures(heads: Sequence[PrimedHeads]) -> list[Figure]:
         ),
         *(
             head_map(
-                f"Divergence of the teacher's attention, primed and bare: {each.strategy}",
+                "Divergence of the teacher's attention after priming from that after the bare question: "
+                f"{each.strategy}",
                 each.mean(DIVERGENCE, PRIMED),
                 "nats",
             )

@@ -63,20 +63,20 @@ def summary(heads: Sequence[PrimedHeads]) -> dict[str, Any]:
 
 def _read_sentence(teaching: Teaching, options: PrimingHeadsOptions) -> str:
     return (
-        f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and with "
-        f"{counted(options.neutral, 'neutral text')} of the same length in place of the priming. Attention is measured "
-        "at the tokens from which the response is predicted."
+        f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and "
+        f"after each prompt with {counted(options.neutral, 'neutral text')} of the same length in place of the "
+        "priming. Attention is measured at the tokens from which the response is predicted."
     )
 
 
 def _definition(options: PrimingHeadsOptions) -> str:
     return (
-        '"Moved" means that priming changes a head more than neutral text does: either the Jensen-Shannon '
-        "divergence of its attention from that after the bare question is at least "
-        f"{options.smallest_divergence:g} nats larger, or its attention to the priming is at least "
-        f"{options.smallest_share:g} higher than to the neutral text; and p is at most {SIGNIFICANT:g} both in the "
-        "test over problems and in the one against neutral texts, adjusted for all heads and both "
-        "measures. These are observed differences, not evidence of cause."
+        'A head has "moved" if one of two measures is larger with priming than with neutral text: the Jensen-Shannon '
+        "divergence of its attention from its attention after the bare question (by at least "
+        f"{options.smallest_divergence:g} nats), or its attention to the added text (by at least "
+        f"{options.smallest_share:g}). The difference must also have p at most {SIGNIFICANT:g} both in the test over "
+        "problems and in the test against neutral texts, adjusted for all heads and both measures. These are observed "
+        "differences, not evidence of causation."
     )
 
 
@@ -125,14 +125,14 @@ def _outcome(each: PrimedHeads) -> str:
         ]
         return (
             f"{enumerated(few)}: too few to tell whether a head moved; at least {FEWEST_PROBLEMS} problems and "
-            f"{FEWEST_DRAWS} neutral texts are needed. The largest divergence beyond neutral text is in "
-            f"{_listed(each, largest)}."
+            f"{FEWEST_DRAWS} neutral texts are needed. The largest divergence in excess of that after neutral text is "
+            f"in {_listed(each, largest)}."
         )
     moved = {measure: each.moved_heads(measure) for measure in TESTED}
     if not any(moved.values()):
         return (
-            f"Priming is not shown to move any of the {total} heads more than neutral text does. The largest "
-            f"divergence beyond neutral text is in {_listed(each, largest)}."
+            f"None of the {total} heads is shown to have moved. The largest divergence in excess of that after neutral "
+            f"text is in {_listed(each, largest)}."
         )
     found = len({head for heads in moved.values() for head in heads})
     by = "; ".join(
@@ -165,9 +165,13 @@ def _percent(each: PrimedHeads, measure: str, prompt: int) -> str:
 def _caveats(heads: Sequence[PrimedHeads], dtype: Dtype) -> Iterator[str]:
     read = [each for each in heads if each.problems]
     if dtype != "float32" and read:
-        yield f"The teacher was read in {dtype}, as it runs: shares of attention are rounded to about three digits."
-    if shares := [float(each.of(LEARNED_SINK).mean()) for each in read if each.sinks]:
         yield (
-            f"{max(shares):.1%} of the attention goes to learned sinks, which are not tokens; divergences compare the "
-            "rest."
+            f"The teacher's attention was measured in {dtype}, the precision it runs in: shares of attention are "
+            "rounded to about three digits."
+        )
+    if shares := [float(each.of(LEARNED_SINK).mean()) for each in read if each.sinks]:
+        up_to = "Up to " if len(shares) > 1 else ""
+        yield (
+            f"{up_to}{max(shares):.1%} of the attention goes to learned sinks, which are not tokens; divergences "
+            "compare the rest."
         )
