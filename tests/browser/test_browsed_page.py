@@ -67,7 +67,7 @@ def test_heads_can_be_explored(open_page):
     )
     assert heads.get_by_text("Heads were ablated only in steps.").is_visible()
     assert heads.get_by_text(
-        "The effect of the outlined head was computed exactly. The other 11 have only estimates (≈)"
+        "The effect of the outlined head was computed exactly. The other 11 heads have only estimates (≈)"
     ).is_visible()
     ranked = [" ".join(row.split()) for row in heads.locator(".ranking tbody tr").all_inner_texts()]
     assert ranked[:2] == [

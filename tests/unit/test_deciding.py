@@ -30,7 +30,8 @@ def test_of_many_problems_the_two_with_the_largest_difference_for_the_winner_are
     b = arm("b", [False, False, False, True, True], [-2.0, -4.0, -3.0, -9.0, -0.1])
     found = deciding([a], [b])
     assert found.sentence == (
-        "3 problems were solved only by 'a', 1 only by 'b'. Of the 3, the two where log p(gold value) differs most:"
+        "3 problems were solved only by 'a', and 1 only by 'b'. Of the 3 solved only by 'a', the two where "
+        "log p(gold value) differs most:"
     )
     assert [problem.id for problem in found.shown] == ["p1", "p2"]
     assert found.shown[0].gold == "7"
@@ -42,13 +43,15 @@ def test_of_many_problems_the_two_with_the_largest_difference_for_the_winner_are
 
 def test_a_few_problems_are_all_shown():
     found = deciding([arm("a", [True, False, True])], [arm("b", [False, True, True])])
-    assert found.sentence == "1 problem was solved only by 'a', 1 only by 'b'."
+    assert found.sentence == "1 problem was solved only by 'a', and 1 only by 'b'."
     assert [problem.id for problem in found.shown] == ["p0", "p1"]
 
 
 def test_without_log_p_the_first_ones_are_shown():
     found = deciding([arm("a", [True] * 5)], [arm("b", [False] * 5, [-1.0] * 5)])
-    assert found.sentence.endswith("Of the 5, the first two:")
+    assert found.sentence == (
+        "5 problems were solved only by 'a', and none only by 'b'. Of the 5 solved only by 'a', the first two:"
+    )
     assert [problem.id for problem in found.shown] == ["p0", "p1"]
 
 
@@ -57,8 +60,8 @@ def test_strategies_differ_by_the_seeds_in_which_they_solve_a_problem():
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding([arms["a@0"], arms["a@1"]], [arms["b@0"], arms["b@1"]])
     assert found.sentence == (
-        "3 problems were solved by more seeds of 'a', 1 by more seeds of 'b'. Of the 3, the two with the "
-        "largest difference in how many seeds solved the problem:"
+        "3 problems were solved by more seeds of 'a' than of 'b', and 1 by more of 'b'. Of the 3 solved by more seeds "
+        "of 'a', the two where the shares of seeds that solved the problem differ most:"
     )
     assert found.shown[0].id == "p0"
     assert found.shown[0].answers == ["a is right with 2 of 2 seeds", "b is right with 0 of 2 seeds"]
@@ -71,7 +74,8 @@ def test_one_problem_that_weighs_more_than_those_of_the_other_side_is_not_called
     arms = {name: arm(name, np.array(right) == 1) for name, right in solved.items()}
     found = deciding(*([arms[f"{side}@{seed}"] for seed in range(4)] for side in "ab"))
     assert found.sentence == (
-        "1 problem was solved by more seeds of 'a', 3 by more seeds of 'b'. The one solved by more seeds of 'a':"
+        "1 problem was solved by more seeds of 'a' than of 'b', and 3 by more of 'b'. The one solved by more seeds of "
+        "'a':"
     )
     assert [problem.id for problem in found.shown] == ["p0"]
 

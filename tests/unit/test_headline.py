@@ -176,8 +176,8 @@ def test_findings_say_whether_they_concern_the_headline():
         compared = compare(arms, {"robust": Robust(), "published": Published()})
         return concerned(compared, headline(compared))["extractor-disagreement"]
 
-    assert told("steps") == Concern("This concerns the headline's comparison.", elsewhere=False)
-    assert told("polite") == Concern("This does not concern the headline's comparison.", elsewhere=True)
+    assert told("steps") == Concern("This affects the comparison in the headline.", elsewhere=False)
+    assert told("polite") == Concern("This does not affect the comparison in the headline.", elsewhere=True)
 
 
 @pytest.mark.parametrize(("many", "share", "elsewhere"), [(8, "10.0%", False), (4, "5.0%", True)])
@@ -189,5 +189,5 @@ def test_the_share_cut_off_is_said_of_the_headlines_arms(many, share, elsewhere)
     ]
     compared = compare(known, {"robust": Robust()})
     assert concerned(compared, headline(compared)) == {
-        "cut-off": Concern(f"In the headline's comparison: unprimed {share}, steps 0.0%.", elsewhere)
+        "cut-off": Concern(f"In the comparison in the headline: unprimed {share}, steps 0.0%.", elsewhere)
     }

@@ -85,8 +85,8 @@ def test_first_screen_says_how_each_student_was_taught_and_what_decides():
     text = text_of(page(12))
     assert "student taught by student's accuracy on the test problems unprimed the teacher 100.0%" in text
     assert (
-        "What made the difference: 0 problems were solved only by 'primed', 12 only by 'unprimed'. Of the 12, the two"
-        in text
+        "What made the difference: 0 problems were solved only by 'primed', and 12 only by 'unprimed'. Of the 12 "
+        "solved only by 'unprimed', the two" in text
     )
     assert "where log p(gold value) differs most: 0 “q” : the gold value is 7; primed answers 8 (wrong)" in text
 

@@ -82,7 +82,7 @@ def test_strategies_are_shown_once_and_judged_as_fidelity_judges_them(taught):
         ({"kept": [["train-0", 0]]}, "under each strategy. Students learned from some of these answers. "),
         (
             {"texts": "gold"},
-            "These answers to the 4 training problems were set by transfer.texts = 'gold'; the teacher only scored ",
+            "These answers to the 4 training problems come from transfer.texts = 'gold'; the teacher only scored ",
         ),
         ({"samples": 2}, "Only the first answer to each problem is shown. "),
     ],

@@ -46,7 +46,7 @@ export function Answer({ arm, answer, read, teacher = false }: Props) {
         {span ? (
           <>
             {text.slice(0, span[0])}
-            <mark title="The value that was read">{text.slice(span[0], span[1])}</mark>
+            <mark title="The value that the extractor read">{text.slice(span[0], span[1])}</mark>
             {text.slice(span[1])}
           </>
         ) : (

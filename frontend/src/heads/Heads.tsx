@@ -53,7 +53,7 @@ export function Heads({ measures: all, arms, attention }: Props) {
           setHead(index);
         }}
       />
-      {notesOf(measure, grid, student, students.length < most).map((notes, index) => (
+      {notesOf(measure, grid, student, arms[0]?.name ?? "", students.length < most).map((notes, index) => (
         <p key={index} class="soft">
           {notes}
         </p>
@@ -77,18 +77,18 @@ function besides({ table, metric }: HeadMeasure, measures: HeadMeasure[]): HeadM
 }
 
 /** Two paragraphs: what the measure is; and what is exact, and what is missing. */
-function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boolean): string[] {
+function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, first: string, few: boolean): string[] {
   const { against, table, metric, students } = measure;
   const names = Object.keys(students);
   const causal = table === "ablation" || table === "patching";
   const meaning = [
     against === null ? "" : `Paired difference from ${against}.`,
     metric.startsWith("log_p_gold") ? TARGETS : "",
-    table === "ablation" ? "A negative effect means that the gold text is less likely without the head, so the student relies on it." : "",
+    table === "ablation" ? "A negative effect means that the gold text is less likely without the head: the student relies on this head." : "",
     against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
   ];
   const reach = [
-    grid.exact ? exactNote(grid.exact, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
+    grid.exact ? exactNote(grid.exact, first, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
     table === "ablation" && few ? `Heads were ablated only in ${names.join(" and ")}.` : "",
   ];
   return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
@@ -96,17 +96,18 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
 
 /** Both are explained for either measure, because the sentence about one names the other. */
 const TARGETS =
-  "Gold solution: how probable the student considers the whole worked solution, token by token. Gold value: how probable it considers the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
+  "log p(gold solution) is the log-probability that the student assigns to the whole worked solution. log p(gold value) is the log-probability of the final number, given the worked solution before it. Both are summed over tokens.";
 
 /** Which effects were computed exactly, and what is known of the others. */
-function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
+function exactNote(exact: boolean[], first: string, top: number | undefined, diverged: number | undefined): string {
   const count = exact.filter(Boolean).length;
   const rest = exact.length - count;
   const chosen =
     top && diverged && count <= top + diverged
-      ? ` (the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from the first student's)`
+      ? ` (the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from that of ${first})`
       : "";
   if (!rest) return `The effects of all ${count} heads${chosen} were computed exactly.`;
   const outlined = count === 1 ? "effect of the outlined head was" : `effects of the ${count} outlined heads${chosen} were`;
-  return `The ${outlined} computed exactly. The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the outlined ${count === 1 ? "one" : "ones"}.`;
+  const others = rest === 1 ? "The other head has only an estimate (≈)" : `The other ${rest} heads have only estimates (≈)`;
+  return `The ${outlined} computed exactly. ${others}, which can be far off for large effects, so ${rest === 1 ? "it ranks" : "they rank"} below the outlined ${count === 1 ? "head" : "heads"}.`;
 }

@@ -55,7 +55,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
               </>
             ) : (
               <>
-                The largest is {head}, at {effect}.
+                The largest value is that of {head}: {effect}.
               </>
             )}
             {beside ? <Beside measure={beside} grid={beside.students[name]} index={first} /> : null}
@@ -87,7 +87,7 @@ function Tested({ set }: { set: HeadSet | undefined }) {
   const compared =
     as_large === 0
       ? `When ${top} ${heads === 1 ? "is removed" : "are removed together"}, log p falls more than with any of ${random} ${sets}`
-      : `When removed, ${as_large} of ${random} ${sets} ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${top}${heads === 1 ? "" : " together"}`;
+      : `${as_large} of ${random} ${sets}, when removed, ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${top} ${heads === 1 ? "does" : "do together"}`;
   return (
     <>
       {" "}

@@ -126,23 +126,31 @@ def _sentence(
 ) -> str:
     a, b = names
     sampled = any(answer["others"] for each in split for side in each.sides for answer in side)
-    by_whom = "more often by" if sampled else "only by" if seeds == [1, 1] else "by more seeds of"
-    by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
-    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {by_whom} {a!r}, {by[1]} {by_whom} {b!r}."
+    by, than, by_other = "only by", "", "only by"
+    if sampled:
+        by, than, by_other = "more often by", f" than by {b!r}", "more often by"
+    elif seeds[0] == seeds[1] > 1:
+        by, than, by_other = "by more seeds of", f" than of {b!r}", "by more of"
+    elif seeds != [1, 1]:
+        by, than, by_other = "by a larger share of the seeds of", f" than of {b!r}", "by a larger share of those of"
+    count_a, count_b = (sum(sign * each.solved > 0 for each in split) for sign in (1, -1))
+    solved = f"{counted(count_a, 'problem was', 'problems were')} solved {by} {a!r}{than}"
+    counts = f"{solved}, and {count_b or 'none'} {by_other} {b!r}."
     if few:
         return counts
     known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)
     total = sum(each.solved for each in split)
-    of = by[0] + by[1] if total == 0 else by[total < 0]
+    of = count_a + count_b if total == 0 else count_a if total > 0 else count_b
+    winner = f" solved {by} {names[total < 0]!r}" if total else ""
     if of <= len(shown):
         # With several seeds or samples, one problem may weigh more than many on the other side.
-        return f"{counts} {'The one' if of == 1 else 'The two'} solved {by_whom} {names[total < 0]!r}:"
+        return f"{counts} {'The one' if of == 1 else 'The two'}{winner}:"
     first = "the two where log p(gold value) differs most" if known else "the first two"
     if sampled:
         first = "the two where the shares of correct answers differ most"
     elif seeds != [1, 1]:
-        first = "the two with the largest difference in how many seeds solved the problem"
-    return f"{counts} Of the {of}, {first}:"
+        first = "the two where the shares of seeds that solved the problem differ most"
+    return f"{counts} Of the {of}{winner}, {first}:"
 
 
 def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingProblem:

@@ -146,14 +146,14 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, Concern]:
     if known:
         cut = ", ".join(f"{name} {share:.1%}" for name, share in known.items())
         elsewhere = max(known.values()) <= MANY
-        said["cut-off"] = Concern(f"In the headline's comparison: {cut}.", elsewhere)
+        said["cut-off"] = Concern(f"In the comparison in the headline: {cut}.", elsewhere)
     for finding in comparison.findings:
         if finding.code == "extractor-disagreement" and len(members) == len(headline.sides):
             a, b = members
             # Each pair begins a part of the evidence; names may hold any of its marks.
             parts = f"; {finding.evidence}"
             named = f"; {a} - {b}: " in parts or f"; {b} - {a}: " in parts
-            sentence = f"This {'concerns' if named else 'does not concern'} the headline's comparison."
+            sentence = f"This {'affects' if named else 'does not affect'} the comparison in the headline."
             said[finding.code] = Concern(sentence, not named)
     return said
 

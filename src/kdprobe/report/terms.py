@@ -60,8 +60,8 @@ COMPARISON = {
     ),
     "p": Term(
         "p, significant",
-        "How likely a difference at least this large would be if both were equally good. Below 0.05, after Holm's "
-        "adjustment, the difference is called significant.",
+        "How likely a difference at least this large would be if both arms were equally good. Below 0.05, after "
+        "Holm's adjustment, the difference is called significant.",
     ),
     "mcnemar": Term(
         "McNemar's test",
@@ -90,7 +90,7 @@ COMPARISON = {
         "log p(gold value), log p(gold solution)",
         "How much probability the student assigns to the gold value, given the question and the gold reasoning before "
         "it; or to the whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the "
-        "more negative, the less likely. It shows differences between answers that are both right or both wrong.",
+        "more negative, the less likely. It can tell two students apart even where both are right or both are wrong.",
     ),
     "nats": Term(
         "nats",
@@ -102,10 +102,10 @@ COMPARISON = {
 TEACHING = {
     "priming": Term(
         "priming",
-        "Extra words around the question, shown only to the teacher. They change how it answers, and so what the "
-        "student learns.",
+        "Extra words around the question, shown only to the teacher. They change how the teacher answers, and so what "
+        "the student learns.",
     ),
-    "strategy": Term("strategy", "How the teacher is prompted; without priming, it reads the bare question."),
+    "strategy": Term("strategy", "How the teacher is prompted; without priming, the teacher reads the bare question."),
     "top-k": Term(
         "top k, tail, truncation KL",
         "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept individually, "
@@ -131,12 +131,12 @@ HEADS = {
     "kl": Term(
         "KL(p || q)",
         "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much lower "
-        "q's log-probability is than p's, on average, for text that p writes. 0 if both are the same.",
+        "q's log-probability is than p's, on average, for text that p writes. 0 if the distributions are the same.",
     ),
     "random-sets": Term(
         "p compared with random sets",
-        "Random sets of the same size are replaced in the same way. p is the share of all sets, counting the chosen "
-        "one, that lower log p(gold solution) at least as much as the chosen one; with 19 sets, p is at least 0.05.",
+        "Random sets of the same size are replaced like the tested set. p is the share of all sets, the tested one "
+        "included, that lower log p(gold solution) at least as much as it does; 19 random sets give p >= 0.05.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A head has moved if its attention, by a stated metric, differs from the first student's (for a "
-        "teacher's head: from its attention after neutral text) by at least a threshold, and significantly in a test.",
+        "A head has moved if a stated measure of its attention differs significantly, by at least a threshold, from "
+        "the same head's in the first student compared (for a teacher: from its own attention after neutral text).",
     ),
 }
 

@@ -98,7 +98,7 @@ def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
     if (texts := transfer.get("texts", OWN)) == OWN:
         said = f"The teacher answered the {problems} under each strategy."
     else:
-        said = f"These answers to the {problems} were set by transfer.texts = {texts!r}; the teacher only scored them."
+        said = f"These answers to the {problems} come from transfer.texts = {texts!r}; the teacher only scored them."
     several = " Only the first answer to each problem is shown." if transfer.get("samples", 1) > 1 else ""
     part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
     only = "which is used only to test the students" if tested == 1 else "which are used only to test the students"
