@@ -10,7 +10,7 @@ import kdprobe
 from kdprobe.errors import KdprobeError
 
 TAIL = 0.3
-REFUSED = r"With transfer.tail = 0.3, a transfer set keeps only as many tokens as forward KL needs, but the distiller "
+REFUSED = r"keeps only as many log-probabilities per position as forward KL needs, but the distiller "
 
 
 @pytest.fixture(scope="module")

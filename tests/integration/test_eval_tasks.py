@@ -108,7 +108,7 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["--task", "mine", "--task", "mine"], "is given twice"),
-        (["--task", "gsm8k_kdprobe", "--task", "gsm8k_kdprobe_cot"], "are forms of the same task"),
+        (["--task", "gsm8k_kdprobe", "--task", "gsm8k_kdprobe_cot"], "are variants of the same task"),
         (["--task", "mine", "--limit", "61"], "has only 60 documents"),
         (["--task", "humaneval"], "runs code that the model writes"),
         (["--task", "mine", "--num-fewshot", "70"], "has only 60 documents to draw 70 examples from"),

@@ -141,7 +141,7 @@ def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny
         (
             "{% if messages[1] %}{{ raise_exception('no answers') }}{% endif %}{{ messages[0].content }}",
             "",
-            "rejects a conversation of user, assistant: no answers",
+            "rejects a conversation with the roles user, assistant: no answers",
         ),
         (None, "template_arguments = { enable_thinking = false }", "does not use the argument 'enable_thinking'"),
     ],

@@ -165,7 +165,7 @@ def test_one_sample_has_the_key_and_the_records_that_it_had():
         ({"samples": 0, "temperature": 1.0}, "samples"),
         (
             {"samples": 2, "temperature": 1.0, "tasks": ["arc_easy"]},
-            "--samples applies only to gsm8k_kdprobe and its forms",
+            "--samples applies only to gsm8k_kdprobe and its variants",
         ),
         (
             {"samples": 2, "temperature": 1.0, "model_type": "anthropic-chat-completions"},

@@ -134,10 +134,10 @@ def test_few_shot_prompts_without_a_common_form_are_compared_by_their_hashes(eva
 @pytest.mark.parametrize(
     ("template", "arguments", "sentence"),
     [
-        (NO_SYSTEM, ["--system", "Be brief."], "rejects a conversation of system, user: no system role"),
+        (NO_SYSTEM, ["--system", "Be brief."], "rejects a conversation with the roles system, user: no system role"),
         ("{{ messages[-1]['content'] }}", ["--system", "Be brief."], "drops or changes the system message"),
-        (NO_ANSWERS, [], "rejects a conversation of user, assistant: no answers"),
-        ("{{ raise_exception('none at all') }}", [], "rejects a conversation of user: none at all"),
+        (NO_ANSWERS, [], "rejects a conversation with the roles user, assistant: no answers"),
+        ("{{ raise_exception('none at all') }}", [], "rejects a conversation with the role user: none at all"),
         (TEMPLATE, ["--template-argument", "enable_thinkin=false"], "does not use the argument 'enable_thinkin'"),
         (None, ["--system", "Be brief."], "has no chat template"),
         (None, ["--template-argument", "enable_thinking=false"], "has no chat template"),
@@ -151,7 +151,7 @@ def test_what_a_template_does_not_take_is_refused_before_weights_are_loaded(
 
 def test_examples_that_a_template_refuses_are_refused_before_weights_are_loaded(with_template, refused, no_weights):
     said = refused("eval", with_template(NO_ANSWERS), "--task", "gsm8k_kdprobe_cot")
-    assert "rejects a conversation of user, assistant, user: no answers" in said
+    assert "rejects a conversation with the roles user, assistant, user: no answers" in said
 
 
 @pytest.mark.parametrize("command", ["eval", "probe"])

@@ -331,7 +331,7 @@ def leaves_a_pickle(context):
         (saves(False, adapter_norm=0.0), "reports an adapter_norm of 0.0"),
         (saves(False, adapter_norm=float("nan")), "reports an adapter_norm of nan"),
         (saves(False, history=[]), "returns no history"),
-        (saves(False, history=[{"step": 1}]), "has no finite loss"),
+        (saves(False, history=[{"step": 1}]), "row 1 of the history has no finite `loss`"),
         (leaves_a_pickle, "wrote pickles"),
         (lambda context: context.folder, "must return Trained, not PosixPath"),
         (lambda context: Trained(context.folder, [{"loss": 1.0}], 1.0), "wrote no adapter to"),
@@ -461,7 +461,7 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
         (lambda split: [], "has no transfer problems"),
         (
             lambda split: [made(i, split, id_="same") for i in range(2)],
-            "uses the id .'same'. more than once in transfer",
+            "uses the id .'same'. more than once in the transfer split",
         ),
         (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is not a number"),
         (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is not a number"),
@@ -485,7 +485,7 @@ def test_problem_sources(source, sentence):
 @pytest.mark.parametrize(
     ("counterfactuals", "sentence"),
     [
-        (lambda problem: [], "has no counterfactuals of its first transfer problems"),
+        (lambda problem: [], "has no counterfactual of any of its first transfer problems"),
         (lambda problem: [made(1, "x", value=problem.value)], "'transfer-0' has the problem's own gold value"),
         (lambda problem: [made(1, "x", value="five")], "the gold value 'five' .* is not a number"),
         (lambda problem: ["5"], "is of type str, not Problem"),

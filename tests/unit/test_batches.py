@@ -61,7 +61,7 @@ def test_no_conversations_are_no_texts(tokenizer):
 @pytest.mark.parametrize(
     ("template", "conversations", "sentence"),
     [
-        (CHATML, asked("Hi", "Never.", "Bye"), "rejects a conversation of user: no nevers"),
+        (CHATML, asked("Hi", "Never.", "Bye"), "rejects a conversation with the role user: no nevers"),
         ("{{ messages[0]['content'][:4] }}", asked("Hi", "Hi there"), "drops or changes the user message 'Hi there'"),
         (CHATML, [*asked("Hi"), []], "rejects a conversation"),
     ],

@@ -92,7 +92,7 @@ def test_different_problems_and_gold_values_are_findings(file, run_cli):
     right = [True] * 5 + [False] * 5
     other = answers(right).iloc[2:].assign(gold=["8", *["7"] * 7])
     found = codes(compared(run_cli, file("a", answers(right)), file("b", other)))
-    assert "a has 10, b has 8, 8 shared" in found["mismatched-problems"]
+    assert "a has 10, b has 8, and they share 8" in found["mismatched-problems"]
     assert "a and b on 1 problem" in found["gold-mismatch"]
 
 
@@ -222,7 +222,8 @@ def test_samples_of_lm_eval_tell_how_they_were_asked(tmp_path, run_cli):
 
     found = codes(compared(run_cli, samples("a", "Q: ", 50), samples("b", "Question: ", 100)))
     assert set(found) == {"unequal-prompt", "unequal-budget"}
-    assert "form: Q: {question} (a), Question: {question} (b)" in found["unequal-prompt"]
+    differs = "in the form of the prompt: 'Q: {question}' (a), 'Question: {question}' (b)"
+    assert differs in found["unequal-prompt"]
     assert compared(run_cli, samples("a", "Q: ", 50), samples("b", "Q: ", 50))["findings"] == []
 
 

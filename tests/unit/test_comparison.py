@@ -208,7 +208,7 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
     assert (pair.clustered.groups, pair.clustered.p) == (4, 0.125)
     assert any("conditional on the 4 templates" in sentence for sentence in compared.verdict)
     assert any(
-        "p = 0.12 (they differ on too few templates for p to be below 0.12)" in sentence
+        "p = 0.12 (the two differ on too few templates for p to be below 0.12)" in sentence
         for sentence in compared.verdict
     )
     students = [

@@ -100,11 +100,11 @@ def test_a_system_message_opens_conversations_that_have_none(tokenizer):
 @pytest.mark.parametrize(
     ("template", "messages", "sentence"),
     [
-        (NO_SYSTEM, [{"role": "system", "content": "Be brief."}, *HI], "rejects a conversation of system, user"),
-        (ALTERNATING, HI + HI, "rejects a conversation of user, user: Conversation roles must alternate"),
+        (NO_SYSTEM, [{"role": "system", "content": "Be brief."}, *HI], "a conversation with the roles system, user"),
+        (ALTERNATING, HI + HI, "rejects a conversation with the roles user, user: Conversation roles must alternate"),
         (FORGETFUL, [{"role": "system", "content": "Be brief."}, *HI], "drops or changes the system message"),
         ("{{ messages[0]['content'][:4] }}", HI, "drops or changes the user message 'Hi there'"),
-        ("{{ messages[0]['content'].nothing() }}", HI, "rejects a conversation of user"),
+        ("{{ messages[0]['content'].nothing() }}", HI, "rejects a conversation with the role user"),
     ],
 )
 def test_what_a_template_does_not_render_whole_is_refused(tokenizer, template, messages, sentence):
@@ -137,7 +137,7 @@ def test_arguments_of_callers_that_say_nothing_do_not_hide_those_of_the_conversa
 def test_a_system_message_that_the_template_leaves_out_is_refused_when_it_is_told(tokenizer):
     with pytest.raises(KdprobeError, match="drops or changes the system message"):
         tokenizer(FORGETFUL, system="Be brief.")
-    with pytest.raises(KdprobeError, match="rejects a conversation of system, user"):
+    with pytest.raises(KdprobeError, match="rejects a conversation with the roles system, user"):
         tokenizer(NO_SYSTEM, system="Be brief.")
 
 

@@ -105,7 +105,7 @@ def test_the_finding_says_who_how_often_and_where():
     for index in examples:
         assert f"p{index}: “" in finding.evidence
     assert f"= {3 * examples[0]}. I think so.”" in finding.evidence
-    assert "With so few seeds" in finding.action
+    assert "With fewer than 3 seeds, this result describes these students" in finding.action
 
 
 def test_the_verdict_names_the_arm_and_its_traces():

@@ -62,7 +62,7 @@ def test_texts_of_several_prompts_are_taken_in_any_order():
     ],
 )
 def test_texts_that_are_missing_or_given_twice_are_refused(choices):
-    with pytest.raises(KdprobeError, match="the text of at least one completion is missing or repeated"):
+    with pytest.raises(KdprobeError, match="at least one completion is missing or appears twice"):
         refuse_other_than_texts({"choices": choices})
-    with pytest.raises(KdprobeError, match="at least one completion is missing or repeated"):
+    with pytest.raises(KdprobeError, match="at least one completion is missing or appears twice"):
         refuse_other_than_texts([{"choices": [{"index": 0, "text": "8"}]}])

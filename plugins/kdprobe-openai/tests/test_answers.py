@@ -264,7 +264,7 @@ def test_where_most_have_none_all_are_texts(capture, server, capsys):
     server.changes = [missing, missing, None, missing, missing, missing]
     responses = capture()
     assert all(response.rows is None and response.token_ids.tolist() == server.ids for response in responses)
-    assert "so those of the other 1 are ignored" in capsys.readouterr().err
+    assert "so those of 1 other answer are ignored" in capsys.readouterr().err
 
 
 def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture, server, tmp_path):

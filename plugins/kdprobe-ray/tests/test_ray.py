@@ -162,7 +162,7 @@ def test_a_stage_for_which_there_is_no_room_is_refused(folder, command, copy):
     config = (folder / "tiny.toml").read_text()
     (folder / "large.toml").write_text(config + "\n[resources.analyse]\nmemory_gib = 1e6\n")
     _, err = command.run("--store", copy, *RAY, code=1, config="large.toml")
-    assert "analyse waiting needs 1 CPUs and 1e+06 GiB of memory, which this machine does not have." in err
+    assert "analyse waiting needs 1 CPU and 1e+06 GiB of memory, more than this machine has." in err
 
 
 def test_there_is_no_cluster_to_join(command, copy):

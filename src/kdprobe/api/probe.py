@@ -238,7 +238,7 @@ def _write(
             from kdprobe.report.images import write_images
 
             write_images(result.figures, folder)
-    precision = "" if context.dtype == "float32" else f" in {context.dtype}"
+    precision = "" if context.dtype == "float32" else f" and were run in {context.dtype}"
     subject = (
         "Attention patterns from files."
         if context.patterns

@@ -61,7 +61,7 @@ def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair of arms gets an
     exact McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs
-    (with --baseline, the pairs that include it) form one family for Holm's adjustment. Warnings report what may
+    (with --baseline, the pairs with the baseline) form one family for Holm's adjustment. Warnings report what may
     invalidate a comparison: unequal token budgets, prompts or versions, truncated answers, answers from which no value
     could be extracted, different problems, results that depend on the extractor, or test problems that were used for
     training.

@@ -81,8 +81,8 @@ def full_option(function: Any) -> Any:
         "--full",
         is_flag=True,
         help="Add the remaining strategies of the response-priming paper and both controls (untrained and "
-        "fine-tuned), train at least three seeds of each, run all analyses, and evaluate the retention task "
-        "basics_kdprobe, which shows what students forget, unless the config already has a retention task.",
+        "fine-tuned); train every student with at least three seeds; run all analyses; and, unless the config "
+        "already has a retention task, evaluate basics_kdprobe, which shows what students forget.",
     )(function)
 
 

@@ -34,9 +34,10 @@ Examples:
 def command(as_json: bool, config: Path, **given: Any) -> None:
     """Tune the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.
 
-    Every trial distils a student and evaluates it on validation problems: those that follow the training problems in
-    the transfer split. The test problems are not used. The [tune] section of CONFIG sets the number of trials and
-    of validation problems, and what is varied. After an interruption, rerun the same command to resume.
+    Every trial distils a student and evaluates it on validation problems: the next problems of the training
+    ("transfer") split after those used for training. The test problems are not used. The [tune] section of CONFIG
+    sets the numbers of trials and validation problems, and which options vary. After an interruption, rerun the same
+    command to resume.
     """
     from kdprobe.cli.show.tuning import show_tuning
     from kdprobe.console import note

@@ -29,14 +29,14 @@ def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str
     """
     counts = {name: len(outputs.responses) for name, outputs in arms.items()}
     mismatches = [
-        f"{a} has {counts[a]}, {b} has {counts[b]}, {len(rows)} shared"
+        f"{a} has {counts[a]}, {b} has {counts[b]}, and they share {len(rows)}"
         for (a, b), (rows, _) in shared.items()
         if not len(rows) == counts[a] == counts[b]
     ]
     findings = []
     if mismatches:
         action = "Compare arms only in pairs, on shared problems; their accuracies were measured on different problems."
-        findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
+        findings.append(Finding("mismatched-problems", f"The problems differ: {'; '.join(mismatches)}.", action))
     contradictions = [
         f"{a} and {b} on {differing} {'problem' if differing == 1 else 'problems'}"
         for (a, b), rows in shared.items()
@@ -72,7 +72,7 @@ _KINDS = {
         "Use the same library versions for all arms, or show that the differences do not matter.",
     ),
 }
-_ASPECTS = {"rendered": "where prompts were rendered"}
+_ASPECTS = {"form": "the form of the prompt", "rendered": "where prompts were rendered"}
 _VALUES = {("rendered", "here"): "locally"}
 """The names that findings use for aspects and values whose recorded names would be unclear in a sentence."""
 
@@ -91,7 +91,7 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
                     by_value.setdefault(values[aspect], []).append(name)
             if len(by_value) > 1:
                 shown = zip(
-                    excerpts([_VALUES.get((aspect, value), value) for value in by_value]),
+                    excerpts([_VALUES.get((aspect, value), value) for value in by_value], quoted=aspect == "form"),
                     by_value.values(),
                     strict=True,
                 )
@@ -129,10 +129,10 @@ def _differ_in_form(first: Outputs, second: Outputs) -> bool:
     return any(mine[aspect] != theirs[aspect] for aspect in ("form", "rendered") if aspect in mine and aspect in theirs)
 
 
-def excerpts(values: Sequence[str]) -> list[str]:
-    """Different values for display: short ones whole, long ones around the first character that differs."""
+def excerpts(values: Sequence[str], *, quoted: bool = False) -> list[str]:
+    """Different values: short ones whole, quoted if asked for; long ones around the first character that differs."""
     if max(map(len, values)) <= _LONGEST:
-        return list(values)
+        return [repr(value) for value in values] if quoted else list(values)
     columns = enumerate(zip(*values, strict=False))
     shared = next((index for index, characters in columns if len(set(characters)) > 1), min(map(len, values)))
     start = max(0, shared - _LONGEST // 3)
@@ -169,10 +169,10 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
 
     findings = []
     if cut := over({name: score.cut_off for name, score in scores.items()}):
-        action = "Generate with a larger budget, or read these accuracies as lower bounds."
+        action = "Generate with a larger budget, or treat these accuracies as lower bounds."
         findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
     if unclosed := over({name: score.unclosed_thinking for name, score in scores.items()}):
-        action = "Generate with a larger budget; thinking is never read as the answer, so these count as wrong."
+        action = "Generate with a larger budget; values are never read from thinking, so these answers count as wrong."
         findings.append(Finding("unclosed-thinking", f"Answers in which thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
         action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
@@ -180,7 +180,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     if same := ", ".join(name for name, score in scores.items() if score.identical_samples):
         action = (
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
-            "samples are the same, and one is enough."
+            "samples are identical, so one per problem is enough."
         )
         findings.append(Finding("identical-samples", f"For every problem, all answers are identical: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
@@ -192,7 +192,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         evidence = f"Gold answers without a number: {', '.join(without_gold)}."
         findings.append(Finding("gold-without-value", evidence, action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
-        action = "Read some of these answers; they count as wrong."
+        action = "Look at some of these answers; all of them count as wrong."
         evidence = f"Answers from which no value could be extracted: {without_value}."
         findings.append(Finding("no-answer", evidence, action))
     accuracies = [score.accuracy for score in scores.values()]
@@ -246,5 +246,5 @@ def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -
         shown, missed = (chosen, name) if test.p < SIGNIFICANT else (name, chosen)
         return f"significant with the extractor {shown!r} but not with {missed!r} ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
-        return f"the difference under {name} is outside the interval under {chosen} ({both})"
+        return f"with the extractor {name!r}, the difference is outside the interval found with {chosen!r} ({both})"
     return None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdprobe.comparison.arms import Arm
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.gold import gold_value
+from kdprobe.words import counted
 
 _MISTAKES = 0.05
 """Share of gold values that may differ between two files of the same problems."""
@@ -189,8 +190,9 @@ def _refuse_other_gold(a: Arm, b: Arm) -> None:
     different = sum(None not in pair and pair[0] != pair[1] for pair in pairs)
     if different > _MISTAKES * len(pairs):
         raise KdprobeError(
-            f"{a.outputs.file} and {b.outputs.file} have no ids or questions, and row by row their gold values differ "
-            f"({different} of {len(pairs)}), so they list different problems, or the same ones in a different order.",
+            f"{a.outputs.file} and {b.outputs.file} have no ids or questions, and their gold values differ in "
+            f"{different} of {counted(len(pairs), 'row')}, so the files list different problems, or the same problems "
+            "in a different order.",
             "Select a column of ids, or of questions, with --id-column.",
         )
 

@@ -147,7 +147,7 @@ def _could_show(pair: Pair) -> str:
 
 def _over_groups(test: ClusterTest) -> str:
     too_few = test.smallest_p > SIGNIFICANT
-    least = f" (they differ on too few templates for p to be below {p_text(test.smallest_p)})" if too_few else ""
+    least = f" (the two differ on too few templates for p to be below {p_text(test.smallest_p)})" if too_few else ""
     return f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f} points, p = {p_text(test.p)}{least}"
 
 

@@ -25,8 +25,8 @@ def refuse_cut_rows(name: str, distiller: Distiller, tail: float | None) -> None
     takes = isinstance(distiller, AdaptiveDistiller) and distiller.takes_cut_rows()
     if tail is not None and distiller.temperatures() and not takes:
         raise KdprobeError(
-            f"With transfer.tail = {tail:g}, a transfer set keeps only as many tokens as forward KL needs, but the "
-            f"distiller {name!r} uses more than that.",
+            f"With transfer.tail = {tail:g}, a transfer set keeps only as many log-probabilities per position as "
+            f"forward KL needs, but the distiller {name!r} needs more.",
             'Remove transfer.tail and capture again, or distil with the option divergence = "forward-kl".',
         )
 

@@ -49,4 +49,4 @@ def refuse_other_than_texts(reply: Any) -> None:
     texts = [choice for choice in listed if isinstance(choice, dict) and isinstance(choice.get("text"), str)]
     indices = [choice.get("index") for choice in texts]
     if not listed or any(index not in indices for index in range(len(listed))):
-        raise KdprobeError("In the server's reply, the text of at least one completion is missing or repeated.", _HINT)
+        raise KdprobeError("In the server's reply, at least one completion is missing or appears twice.", _HINT)

@@ -184,7 +184,7 @@ def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list
     for arm in arms:
         trained, tested = (arm.training or {}).get("prompt_form"), _tested_form(arm)
         if (arm.strategy is None or arm.strategy in bare) and trained and tested and trained != tested:
-            before, after = excerpts([trained, tested])
+            before, after = excerpts([trained, tested], quoted=True)
             changed.append(f"{arm.name}: trained on {before}, tested on {after}")
     if not changed:
         return []

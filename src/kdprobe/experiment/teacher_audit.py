@@ -53,8 +53,8 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     right = {strategy: summary["accuracy"] for strategy, summary in measured.items() if strategy in unfiltered}
     if low := {strategy: share for strategy, share in right.items() if share < _SHARE}:
         action = (
-            "If the others are cut off, raise transfer.max_new_tokens; if they are wrong, choose a better teacher or "
-            'set transfer.filter = "correct". Otherwise students learn from wrong answers.'
+            "If the other answers are cut off, raise transfer.max_new_tokens; if they are wrong, choose a better "
+            'teacher or set transfer.filter = "correct". Otherwise students learn from wrong answers.'
         )
         evidence = f"Few of the teacher's answers are correct: {_listed(low)}."
         findings.append(Finding("wrong-teaching", evidence, action))

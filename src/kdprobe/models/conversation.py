@@ -201,9 +201,10 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
         raise
     except Exception as error:
         # A template is a program, and may raise whatever Python's operators raise.
-        roles = ", ".join(message["role"] for message in messages)
+        roles = f"role{'' if len(messages) == 1 else 's'} {', '.join(message['role'] for message in messages)}"
         raise KdprobeError(
-            f"The chat template of {tokenizer.name_or_path!r} rejects a conversation of {roles}: {first_line(error)}",
+            f"The chat template of {tokenizer.name_or_path!r} rejects a conversation with the {roles}: "
+            f"{first_line(error)}",
             _OTHER_MESSAGES,
         ) from error
     return text

@@ -147,7 +147,7 @@ def refuse_unreadable(folder: Path) -> None:
     """
     for file in sorted((*folder.iterdir(), *folder.glob(_FURTHER_TEMPLATES))):
         if file.suffix in (*_WEIGHTS, *_DESCRIBING) and (fault := _fault(file)):
-            raise UsageError(f"The file {file} {fault}.", "Download or copy it again.")
+            raise UsageError(f"{file} {fault}.", "Download or copy it again.")
 
 
 def _fault(file: Path) -> str | None:
@@ -155,7 +155,7 @@ def _fault(file: Path) -> str | None:
     try:
         refuse_special(file)
         if file.is_dir():
-            return "is a folder"
+            return "is a folder, not a file"
         if file.name in _SETTINGS and not isinstance(json_of(file.read_bytes()), dict):
             return "is not a JSON object"
     except OSError as error:

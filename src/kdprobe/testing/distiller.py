@@ -61,8 +61,9 @@ def _check_history(trained: Trained, name: str) -> None:
         f"{name!r} reports an adapter_norm of {trained.adapter_norm}; it must be a positive, finite number.",
     )
     require(trained.history, f"{name!r} returns no history; return one row per optimiser step, each with a `loss`.")
-    wrong = [row for row in trained.history if not math.isfinite(row.get("loss", math.nan))]
-    require(not wrong, f"{name!r}: a row of the history has no finite loss: {wrong[:1]}.")
+    losses = [row.get("loss", math.nan) for row in trained.history]
+    wrong = next((row for row, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
+    require(wrong is None, f"{name!r}: row {wrong} of the history has no finite `loss`.")
 
 
 def _check_adapter(folder: Path, context: TrainContext, name: str) -> None:

@@ -41,7 +41,11 @@ def check_problem_source(
     """
     source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
-    require(not unknown, f"Unknown split {sorted(unknown)}. Available splits: {', '.join(get_args(Split))}.")
+    named = ", ".join(map(repr, sorted(unknown)))
+    require(
+        not unknown,
+        f"Unknown {'split' if len(unknown) == 1 else 'splits'} {named}. Available: {', '.join(get_args(Split))}.",
+    )
     locations: dict[str, str] = {}
     drawn: dict[Split, list[Problem]] = {}
     for split in splits:
@@ -96,16 +100,18 @@ def _check_counterfactuals(
                 )
             require(
                 list(islice(counterfactuals(problem), _COUNTERFACTUALS)) == others,
-                f"{subject} is different the second time; they must be deterministic.",
+                f"{subject} is different the second time; counterfactuals must be deterministic.",
             )
             offered += bool(others)
-        require(offered, f"The problem source {name!r} has no counterfactuals of its first {split} problems.")
+        require(offered, f"The problem source {name!r} has no counterfactual of any of its first {split} problems.")
 
 
 def _check_ids(problems: list[Problem], split: Split, name: str) -> None:
     ids = [problem.id for problem in problems]
-    repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
-    require(not repeated, f"The problem source {name!r} uses the id {repeated[:1]} more than once in {split}.")
+    repeated = next((id_ for id_ in ids if ids.count(id_) > 1), None)
+    require(
+        repeated is None, f"The problem source {name!r} uses the id {repeated!r} more than once in the {split} split."
+    )
 
 
 def _check_value(problem: Problem, name: str) -> None:

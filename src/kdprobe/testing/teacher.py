@@ -140,15 +140,18 @@ def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], label: str, tole
     token_logprobs = np.asarray(rows.token_logprobs, dtype=np.float64)
     # Ties may be broken either way, so a token that is nearly the best counts as the best.
     best = np.asarray(rows.logprobs, dtype=np.float64)[:, 0]
-    shifted = [
-        position
-        for position in range(len(ids))
-        if not listed[position].any() or token_logprobs[position] < best[position] - tolerance
-    ]
+    shifted = next(
+        (
+            position
+            for position in range(len(ids))
+            if not listed[position].any() or token_logprobs[position] < best[position] - tolerance
+        ),
+        None,
+    )
     require(
-        not shifted,
-        f"{label}: rows do not match their tokens. Decoding is greedy, but token {shifted[:1]} of {len(ids)} is not "
-        "the most probable one in its row; check for an off-by-one shift.",
+        shifted is None,
+        f"{label}: rows do not match their tokens. Decoding is greedy, but the token at position {shifted} (counted "
+        "from 0) is not the most probable one in its row; check for an off-by-one shift.",
     )
     listed_logprobs = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
     require(

@@ -169,8 +169,8 @@ def alike(responses: Responses) -> Responses:
         return responses
     if having < len(lacking):
         warn(
-            f"{counted(len(lacking), 'answer has', 'answers have')} no log-probabilities, so those of the other "
-            f"{having} are ignored."
+            f"{counted(len(lacking), 'answer has', 'answers have')} no log-probabilities, so those of "
+            f"{counted(having, 'other answer')} are ignored."
         )
         return responses.texts
     named = ", ".join(response.id for response in lacking[:_SHOWN])

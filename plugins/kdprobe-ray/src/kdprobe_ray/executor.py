@@ -85,7 +85,7 @@ class RayExecutor:
             self._gone, lost = True, [*self._tasks.values()]
             self._tasks.clear()
         if lost and self._driver:
-            error = _death(self._driver, ", ".join(task.label for task in lost))
+            error = _death(self._driver, f"running {', '.join(task.label for task in lost)}")
             for task in lost:
                 self._report(task, Ended(error=error))
 
@@ -93,6 +93,6 @@ class RayExecutor:
 def _death(driver: Child, what: str) -> KdprobeError:
     _, last = driver.death()
     return KdprobeError(
-        f"The process that talks to Ray died during {what}{last}.",
+        f"The process that talks to Ray died while {what}{last}.",
         "Rerun the same command: finished stages are kept, and the others resume.",
     )

@@ -79,12 +79,15 @@ class Tasks:
             missing = _words(needs)
             if self._options["address"] is None:
                 error = KdprobeError(
-                    f"{entry.task.label} needs {missing}, which this machine does not have.",
+                    f"{entry.task.label} needs {missing}, more than this machine has.",
                     "Change [resources] or the executor's options, or join a larger cluster.",
                 )
                 self._tell(entry, as_message(Ended(error=error)))
                 return
-            text = f"{entry.task.label} needs {missing}, which no node of the cluster has; waiting for one to join."
+            text = (
+                f"{entry.task.label} needs {missing}, more than any node of the cluster has; waiting for a larger node "
+                "to join."
+            )
             self._tell(entry, as_message(Said(text, warning=True)))
         self._send(entry)
 
@@ -159,7 +162,12 @@ class Tasks:
 
 def _words(needs: Mapping[str, Any]) -> str:
     gpus, memory = needs["num_gpus"], needs.get("memory")
-    parts = [f"{needs['num_cpus']} CPUs"]
-    parts += [f"{gpus:g} GPUs"] if gpus else []
+    parts = [_counted(needs["num_cpus"], "CPU")]
+    parts += [_counted(gpus, "GPU")] if gpus else []
     parts += [f"{memory / 2**30:g} GiB of memory"] if memory else []
-    return " and ".join(parts)
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _counted(count: float, unit: str) -> str:
+    return f"{count:g} {unit if count == 1 else f'{unit}s'}"

@@ -70,8 +70,8 @@ def read_records(file: Path, lengths: Sequence[int], k: int, temperatures: int) 
         if not np.array_equal(records["position"], np.arange(length)):
             raise KdprobeError(
                 "vLLM did not report its distribution at every token.",
-                "All of its processes must run on this machine. Otherwise, use the teacher 'transformers', or 'openai' "
-                "with a vLLM server.",
+                "All of vLLM's processes must run on this machine. Otherwise, use the teacher 'transformers', or "
+                "'openai' with a vLLM server.",
             )
         rows.append(records)
     return rows

@@ -44,7 +44,7 @@ def given_tasks(
         raise UsageError(f"The task {twice[0]!r} is given twice.", "Name each task once.")
     forms = [name for name in names if name in TASKS]
     if len(forms) > 1:
-        raise UsageError(f"{' and '.join(forms)} are forms of the same task.", "Evaluate one of them at a time.")
+        raise UsageError(f"{' and '.join(forms)} are variants of the same task.", "Evaluate one of them at a time.")
     others = [
         {"limit": limit, "num_fewshot": num_fewshot, **row}
         for name, row in zip(names, rows, strict=True)
@@ -68,7 +68,7 @@ def refuse_impossible(limit: int | None, samples: int, *, decides: bool) -> None
         raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
     if samples > 1 and not decides:
         raise UsageError(
-            "--samples applies only to gsm8k_kdprobe and its forms; other tasks set the number of answers themselves.",
+            "--samples applies only to gsm8k_kdprobe and its variants; other tasks set their own number of answers.",
             "Leave it out, or add --task gsm8k_kdprobe.",
         )
 

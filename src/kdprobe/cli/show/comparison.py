@@ -28,7 +28,7 @@ def show_comparison(comparison: Comparison) -> None:
     sentence_list("Pairing", [comparison.pairing] if comparison.pairing else [])
     show_absent(comparison.absent)
     show_findings(comparison.findings)
-    sentence_list("Which one solves more problems?", comparison.verdict)
+    sentence_list("Which arm solves more problems?", comparison.verdict)
 
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:

@@ -71,9 +71,8 @@ def show_power(power: Power) -> None:
         else "With fewer than 3 seeds, a difference says something about these students, not about strategies."
     )
     several = (
-        f" These numbers are for one answer per problem. Means over {power.samples} samples vary less, so differences "
-        "like these, or smaller ones, can be detected; how much smaller depends on how often "
-        "answers to a problem differ."
+        f" These numbers are for one answer per problem. Means over {power.samples} samples vary less, so smaller "
+        "differences may be detectable; how much smaller depends on how often answers to the same problem differ."
         if power.samples > 1
         else ""
     )

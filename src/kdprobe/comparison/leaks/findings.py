@@ -66,10 +66,11 @@ def _evidence(rate: LeakRate) -> str:
 def _action(found: Sequence[LeakRate]) -> str:
     few = any(rate.test and rate.test.seeds < FEWEST_SEEDS for rate in found if rate.teacher is not None)
     alone = (
-        " With so few seeds, the result describes these students; train more seeds to show it for the strategy."
+        f" With fewer than {FEWEST_SEEDS} seeds, this result describes these students; to show it for the strategy, "
+        "train more seeds."
         if few
         else ""
     )
     primed = any(rate.teacher for rate in found)
-    remove = "Change the priming, or drop the teacher's answers with this trace from the transfer set"
+    remove = "Change the priming, or remove the teacher's answers with this trace from the transfer set"
     return f"{remove if primed else 'Read these answers'}, and report the rates with the accuracies.{alone}"

@@ -45,5 +45,8 @@ def gain_with_loss(
             evidence.append(f"{name} gained {' and '.join(gains)} but lost {' and '.join(losses)}")
     if not evidence:
         return []
-    action = "Report both; to keep what the student knew, train for fewer steps or mix other data into the training."
+    action = (
+        "Report the gain and the loss; to keep what the student knew, train for fewer steps or mix other data into the "
+        "training."
+    )
     return [Finding("gain-with-loss", f"{'; '.join(evidence)}.", action)]

@@ -112,7 +112,7 @@ class _Worker:
                 f"The process that ran {task.label} was killed, perhaps because memory ran out.",
                 "Lower --jobs, or use smaller batches; finished stages are kept.",
             )
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return KdprobeError(f"The process that ran {task.label} {how}{last}.", "Finished stages are kept.")
 
 

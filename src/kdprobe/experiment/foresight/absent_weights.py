@@ -17,5 +17,5 @@ def absent_weights(context: StageContext) -> Iterator[Finding]:
             "no-weights",
             f"There are no weights in {', '.join(names)}, so the experiment can be planned but not run. Stage "
             "keys will change when weights are added.",
-            "To run it, specify folders with weights, or models on the Hub.",
+            "To run the experiment, specify folders with weights, or models on the Hub.",
         )

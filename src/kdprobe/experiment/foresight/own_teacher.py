@@ -22,7 +22,8 @@ def self_taught(context: StageContext, conversations: Mapping[str, Mapping[str, 
             yield Finding(
                 "self-taught",
                 f"The teacher is the student itself ({context.student.name}, without an adapter), and under the "
-                f"strategy {strategy!r} both read the same prompt, so students learn what they already do.",
+                f"strategy {strategy!r} it reads the same prompt as the student, so students learn what they already "
+                "do.",
                 "Choose another teacher.options.model, or set teacher.options.adapter. Otherwise, regard the students "
                 f"of {strategy!r} as practically untrained.",
             )
