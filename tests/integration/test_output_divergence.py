@@ -222,10 +222,8 @@ def test_students_part_where_greedy_tokens_first_differ(torch, compare, changed,
     assert earliest
     said = f"in {len(earliest)} of 6 gold solutions, their greedy next tokens differ somewhere. "
     assert said in result.statements[-1]
-    assert (
-        f"The earliest such token in a solution is in problem {min(earliest, key=lambda each: each[0])[1]!r}"
-        in result.statements[-1]
-    )
+    first = min(earliest, key=lambda each: each[0])[1]
+    assert f"The earliest such token in a solution is in problem {first!r}" in result.statements[-1]
 
 
 def test_the_same_greedy_token_is_not_said_to_differ(compare, tiny_record, make_adapter):

@@ -243,7 +243,7 @@ def test_a_student_trained_with_dora_is_said_to_have_updates_of_another_rank(pro
     found = probed([untrained, first, dora], control=1)
     (said,) = [sentence for sentence in found.statements if "DoRA" in sentence]
     assert said.startswith("dora: trained with DoRA, whose learned magnitudes can raise the rank of the update above")
-    assert said.endswith("Its random updates have the same norm, but not the same singular values.")
+    assert said.endswith("the same norm as the student's own, but not the same singular values.")
 
 
 def test_patterns_from_files_have_no_random_updates(run_cli, tmp_path):

@@ -461,7 +461,7 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
         (lambda split: [], "has no transfer problems"),
         (
             lambda split: [made(i, split, id_="same") for i in range(2)],
-            "uses the id .'same'. more than once in the transfer split",
+            "uses the id 'same' more than once in the transfer split",
         ),
         (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is not a number"),
         (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is not a number"),
