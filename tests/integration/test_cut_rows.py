@@ -59,7 +59,7 @@ def test_an_experiment_keeps_as_few_tokens_as_leave_the_tail(config, tmp_path):
 
 @pytest.mark.parametrize("divergence", ["reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"])
 def test_other_divergences_are_refused_before_anything_is_captured(config, tmp_path, divergence):
-    with pytest.raises(KdprobeError, match=REFUSED + "'logits' uses more"):
+    with pytest.raises(KdprobeError, match=REFUSED + "'logits' needs more"):
         kdprobe.plan(config(divergence=divergence), store=tmp_path)
     assert kdprobe.plan(config(tail=None, divergence=divergence), store=tmp_path)
 

@@ -166,7 +166,7 @@ SET_ORDER = """
 from kdprobe import PromptPair, StrategySpec, hookimpl
 from kdprobe.strategies import bare
 
-HINTS = {"Think.", "Draw.", "Count.", "Read it twice.", "Take your time."}
+HINTS = {f"Hint {number}." for number in range(12)}
 
 def render(problem):
     print("aside")
