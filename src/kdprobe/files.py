@@ -11,7 +11,8 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,22 @@ def sha256(file: Path) -> str:
     """SHA-256 of a file's content, read in pieces."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_files(files: Sequence[Path]) -> str:
+    """SHA-256 over the names and contents of files, ordered by name."""
+    total = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        status = file.stat()
+        unchanged = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        total.update(f"{file.name}\0{_content(file.resolve(), unchanged)}\n".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _content(file: Path, _unchanged: tuple[int, ...]) -> str:
+    """SHA-256 of a file, read once per process as long as it does not change: teacher and student may be one model."""
+    return sha256(file)
 
 
 def digest(data: Any) -> str:

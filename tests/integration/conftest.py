@@ -274,3 +274,44 @@ def launch(tiny_model, problems, transfer, tmp_path_factory):
         ]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def packed_of(model_of, tmp_path_factory):
+    """A model that stays quantised, and a plain one with the weights that its bits stand for.
+
+    `kind` is `nf4` or `int8`; the weights are stored quantised, or quantised `on_load`.
+    """
+    pytest.importorskip("bitsandbytes")
+    from kdprobe.models.reference import resolve
+    from packing import write_packed, write_plain
+
+    folders = {}
+    # Rows of whole blocks of 64: with others, bitsandbytes decodes 4 bits wrongly on some CPUs.
+    shapes = {"gpt2": {"n_embd": 64}, "gemma2": {"head_dim": 16}}
+    wide = {"hidden_size": 64, "intermediate_size": 128}
+
+    def make(architecture="llama", kind="nf4", *, on_load=False):
+        changed = shapes.get(architecture, {})
+        given = model_of(architecture, **(changed if architecture == "gpt2" else wide | changed)).path
+        if (architecture, kind) not in folders:
+            folder = folders[architecture, kind] = tmp_path_factory.mktemp("packed")
+            write_plain(given, write_packed(given, folder / kind, kind), folder / "plain")
+        folder = folders[architecture, kind]
+        packed = resolve(str(given), quantization=kind) if on_load else resolve(str(folder / kind))
+        return packed, resolve(str(folder / "plain"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lora_of(packed_of, tmp_path_factory):
+    """Writes a random LoRA on the attention of a model of an architecture; returns its folder."""
+    from architecture_checks import write_adapter
+    from architectures import attention_projections
+
+    def make(architecture="llama"):
+        folder = tmp_path_factory.mktemp("lora") / "taught"
+        return write_adapter(packed_of(architecture)[1], attention_projections(architecture), folder)
+
+    return make

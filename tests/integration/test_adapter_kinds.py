@@ -118,12 +118,12 @@ def left_as_it_was(torch, make):
             pool = StudentPool()
             base = pool.bases.base(record)
             before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
-            known[record.digest] = pool, plain, before, logits(torch, pool.bases.merged(record, plain).model)
+            known[record.digest] = pool, plain, before, logits(torch, pool.bases.student(record, plain).model)
         pool, plain, before, expected = known[record.digest]
         after = pool.bases.base(record, dtype="float32").model
         assert list(after.state_dict()) == list(before)
         assert all(torch.equal(after.state_dict()[name], weight) for name, weight in before.items())
-        assert torch.equal(logits(torch, pool.bases.merged(record, plain).model), expected)
+        assert torch.equal(logits(torch, pool.bases.student(record, plain).model), expected)
         return pool
 
     return check
@@ -170,7 +170,7 @@ def test_every_kind_is_right_everywhere(
     base, student = Student("base", record), Student("trained", record, folder)
     assert (logits(torch, pool.bases.base(record).model) - expected).abs().max() > 0.05
     # Evaluation, and what exports and teachers load.
-    for loaded in (pool.merged(student), student.load()):
+    for loaded in (pool.loaded(student), student.load()):
         torch.testing.assert_close(logits(torch, loaded.model), expected, atol=1e-4, rtol=1e-4)
     # Heads.
     bridged = pool.bridges([base, student], IDS).boot("trained")
@@ -212,7 +212,7 @@ def test_kinds_that_cannot_be_merged_are_refused_everywhere(
     folder, _ = make(tiny_record, name, settings)
     base, student = Student("base", tiny_record), Student("trained", tiny_record, folder)
     for door in (
-        lambda: pool.merged(student),
+        lambda: pool.loaded(student),
         lambda: pool.bridges([base, student], IDS).boot("trained"),
         lambda: circuit_changes([base, student], pool),
         lambda: patching([base, student], problems, pool),
@@ -230,7 +230,7 @@ def test_quantised_beginnings_are_refused_where_their_library_is_missing(tiny_re
     file = folder / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "init_lora_weights": "loftq"}))
     with pytest.raises(KdprobeError, match="loftq"):
-        left_as_it_was(tiny_record).bases.merged(tiny_record, folder)
+        left_as_it_was(tiny_record).bases.student(tiny_record, folder)
     left_as_it_was(tiny_record)
 
 

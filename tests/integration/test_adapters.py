@@ -37,7 +37,7 @@ def test_merged_students_share_a_base_that_none_of_them_changes(torch, tiny_reco
     for name, folder in adapters.items():
         expected = logits(torch, merge(load(tiny_record), folder))
         assert not torch.allclose(expected, untouched, atol=0.1), name
-        student = bases.merged(tiny_record, folder)
+        student = bases.student(tiny_record, folder)
         assert torch.equal(logits(torch, student), expected), name
         assert shared(student.model, base.model) > 0, name
         for other in (base, bases.base(tiny_record)):
@@ -74,7 +74,7 @@ def test_initialisations_that_change_the_base_change_no_other_student(torch, tin
     assert not lies_beside(tmp_path)
     bases = SharedBases()
     untouched = logits(torch, bases.base(tiny_record))
-    torch.testing.assert_close(logits(torch, bases.merged(tiny_record, tmp_path)), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits(torch, bases.student(tiny_record, tmp_path)), expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(logits(torch, bases.base(tiny_record)), untouched)
 
 
@@ -136,7 +136,7 @@ def test_an_adapter_on_one_of_two_tied_layers_changes_that_one_alone(torch, tiny
     untouched = logits(torch, base)
     student = Student("student", record, tmp_path / "adapter")
     assert (expected - untouched).abs().max() > 0.5
-    for merged in (bases.merged(record, student.adapter), student.load()):
+    for merged in (bases.student(record, student.adapter), student.load()):
         torch.testing.assert_close(logits(torch, merged), expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(logits(torch, bases.base(record)), untouched)
     export(student, tmp_path / "out")

@@ -167,7 +167,7 @@ def test_trained_biases_stay_with_their_student(torch, other_families, sequences
     bases = SharedBases()
     base = bases.base(record)
     before = {name: weight.clone() for name, weight in base.model.named_parameters()}
-    bases.merged(record, biased)
+    bases.student(record, biased)
     assert all(torch.equal(weight, before[name]) for name, weight in base.model.named_parameters())
 
 

@@ -58,7 +58,7 @@ def test_more_tokens_come_with_their_embeddings_and_their_tokenizer(
     record, bases = resolve(str(model)), SharedBases()
     before = {name: weight.clone() for name, weight in bases.base(record).model.state_dict().items()}
     student = Student("student", record, folder)
-    for loaded in (bases.merged(record, folder), student.load()):
+    for loaded in (bases.student(record, folder), student.load()):
         torch.testing.assert_close(logits(torch, loaded.model), expected, atol=1e-4, rtol=1e-4)
         assert loaded.tokenizer.convert_tokens_to_ids(["<think>", "</think>"]) == [400, 401]
     after = bases.base(record)
@@ -117,7 +117,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
         {name: tensor for name, tensor in tensors.items() if "lm_head" not in name}, half / "adapter_model.safetensors"
     )
     with pytest.raises(UsageError, match=r"does not resize the input and output embeddings .* to the same size"):
-        bases.merged(record, half)
+        bases.student(record, half)
 
     stranger = shutil.copytree(whole, tmp_path / "stranger")
     vocabulary = json.loads((stranger / "tokenizer.json").read_text())
@@ -126,7 +126,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
     known[first], known[second] = known[second], known[first]
     (stranger / "tokenizer.json").write_text(json.dumps(vocabulary))
     with pytest.raises(UsageError, match=r"its folder has no tokenizer of that size"):
-        bases.merged(record, stranger)
+        bases.student(record, stranger)
 
 
 def test_an_adapter_of_another_base_of_equal_shape_is_used_with_a_note(tiny_model, make_adapter, tmp_path, capsys):
@@ -135,10 +135,10 @@ def test_an_adapter_of_another_base_of_equal_shape_is_used_with_a_note(tiny_mode
     other = shutil.copytree(tiny_model, tmp_path / "tuned-further")
     adapter = make_adapter(tiny_model, 11)
     capsys.readouterr()
-    SharedBases().merged(resolve(str(tiny_model)), adapter)
+    SharedBases().student(resolve(str(tiny_model)), adapter)
     assert capsys.readouterr().err == ""
     for _ in range(2):
-        SharedBases().merged(resolve(str(other)), adapter)
+        SharedBases().student(resolve(str(other)), adapter)
     said = f"The adapter {adapter} was trained on '{tiny_model}' but is used on '{other}'."
     assert capsys.readouterr().err.count(said) == 1
 
@@ -150,11 +150,11 @@ def test_what_does_not_fit_names_another_base_only_where_it_is_another(tiny_mode
     config = adapter / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "r": 3}))
     with pytest.raises(UsageError) as caught:
-        SharedBases().merged(resolve(str(tiny_model)), adapter)
+        SharedBases().student(resolve(str(tiny_model)), adapter)
     assert caught.value.hint == "Its files are incomplete or damaged, or do not belong together."
     other = shutil.copytree(tiny_model, tmp_path / "other")
     with pytest.raises(UsageError) as caught:
-        SharedBases().merged(resolve(str(other)), adapter)
+        SharedBases().student(resolve(str(other)), adapter)
     assert caught.value.hint == f"It was trained on '{tiny_model}'."
 
 

@@ -135,7 +135,7 @@ def refused(tiny_record):
     def check(folder, sentence):
         student = Student("damaged", tiny_record, folder)
         for door in (
-            lambda: bases.merged(tiny_record, folder),
+            lambda: bases.student(tiny_record, folder),
             lambda: Bridges([student], [[1, 2, 3], [4, 5]], bases).boot("damaged"),
             lambda: circuit_changes([Student("base", tiny_record), student], pool),
         ):

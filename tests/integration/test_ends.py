@@ -78,7 +78,7 @@ def test_a_base_student_learns_the_end_of_its_instruct_teacher_and_stops_there(
     assert training["end_ids"] == [teachers]
     assert training["responses_without_end"] == 0
     assert read_ends(folder / "adapter") == {teachers}
-    student = SharedBases().merged(arm.student.base, folder / "adapter")
+    student = SharedBases().student(arm.student.base, folder / "adapter")
     assert {teachers, own} <= student.eos_ids
     assert {teachers, own} <= set(student.model.generation_config.eos_token_id)
     records = pd.read_parquet(store.folder(arm.evaluate) / "records.parquet")

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.models.load import importable
+from kdprobe.models.installed import importable
 
 DEEPSEEK = {
     "hidden_size": 32,

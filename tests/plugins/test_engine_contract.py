@@ -35,7 +35,7 @@ def faulty(**changed):
         def load(self, student, *, dtype, bases):
             if changed.get("ignores_adapters"):
                 student = replace(student, adapter=None)
-            return Student(bases.merged(student.base, student.adapter, dtype=dtype))
+            return Student(bases.student(student.base, student.adapter, dtype=dtype))
 
     for name, method in changed.items():
         if callable(method):

@@ -254,8 +254,10 @@ def test_gradient_checkpointing_takes_less_memory_and_more_time():
 def test_a_student_that_does_not_fit_points_to_a_device_that_holds_it():
     (said,) = misfits([("distill", MODEL.use(distill(1, dtype="float32"), parse("rtx-4090")))])
     assert said.startswith("The student needs 32 GB in float32 (distill), and one RTX 4090 holds 24 GB: use one ")
-    device = next(each for each in TABLE.values() if said.endswith(f"use one {each.title} per process."))
+    device = next(each for each in TABLE.values() if f"use one {each.title} per process, or set" in said)
     assert device.memory > SMALL.weights(4)
+    fewer = dataclasses.replace(SMALL, bits=8.0).weights(4)
+    assert said.endswith(f', or set student.quantization = "int8" ({fewer / 1e9:.0f} GB).')
 
 
 def manifest(piece, seconds, **changed):

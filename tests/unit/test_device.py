@@ -57,7 +57,8 @@ def test_what_determines_the_threads_is_told_apart(monkeypatch):
 def test_nothing_of_this_imports_torch_for_a_processor():
     script = (
         "import sys\n"
-        "from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs, version\n"
+        "from kdprobe.models.installed import version\n"
+        "from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs\n"
         "threads_inputs(), version('torch')\n"
         "if not _built_for_gpus(): default_device(); print('torch' in sys.modules)\n"
         "else: print(False)"

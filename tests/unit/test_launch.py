@@ -59,15 +59,22 @@ def test_what_would_change_numbers_is_refused(launched, variables, sentence):
 
 
 @pytest.mark.parametrize(
-    ("variables", "reason"),
-    [(SHARDED, r"cannot divide them.*accelerate#3874"), ({}, "student trained on them cannot be evaluated")],
-    ids=["FSDP2", "DDP"],
+    ("variables", "processes", "quantisation", "reason"),
+    [
+        (SHARDED, 2, "bitsandbytes", "FSDP2 cannot divide them.*accelerate#3874"),
+        ({}, 2, "bitsandbytes", "trains on them in one process only"),
+        ({}, 1, "gptq", "trains only on those that bitsandbytes quantised"),
+    ],
+    ids=["FSDP2", "DDP", "another library"],
 )
-def test_quantised_weights_are_not_trained_on(launched, variables, reason):
-    with pytest.raises(
-        UsageError, match=rf"weights of the student 'student' are quantised \(bitsandbytes\), .*{reason}"
-    ):
-        launched(variables, quantisation="bitsandbytes")
+def test_quantised_weights_are_trained_on_in_one_process(launched, variables, processes, quantisation, reason):
+    subject = rf"weights of the student 'student' are quantised \({quantisation}\)"
+    with pytest.raises(UsageError, match=f"{subject}, .*{reason}"):
+        launched(variables, processes, quantisation=quantisation)
+
+
+def test_one_process_trains_on_what_bitsandbytes_quantised(launched):
+    launched({}, 1, quantisation="bitsandbytes")
 
 
 def test_one_process_divides_nothing(launched):

@@ -56,11 +56,10 @@ def loaded(model):
 class SharedModels:
     """As much of the host's shared models as an engine uses."""
 
-    def merged(self, record, adapter, *, dtype):
-        from kdprobe.models import load_model, merge
+    def base(self, record, *, dtype):
+        from kdprobe.models import load_model
 
-        base = load_model(record, dtype=dtype)
-        return merge(base, adapter) if adapter else base
+        return load_model(record, dtype=dtype)
 
 
 def test_the_contract(model, adapters):
@@ -252,7 +251,7 @@ from kdprobe.students import Student
 from kdprobe.testing import host_with
 
 class Bases:
-    def merged(self, record, adapter, *, dtype):
+    def base(self, record, *, dtype):
         return load_model(record, dtype=dtype)
 
 if __name__ == "__main__":

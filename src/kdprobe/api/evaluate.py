@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
     from kdprobe.comparison.scoring import Score
-    from kdprobe.models.reference import Dtype
+    from kdprobe.models.reference import Dtype, Quantization
 
 
 def evaluate(
@@ -46,6 +46,7 @@ def evaluate(
     date: dt.date | str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
     dtype: Dtype = "auto",
+    quantization: Quantization | None = None,
     engine: str = "transformers",
     model_type: str = "hf",
     model_args: str = "",
@@ -86,6 +87,8 @@ def evaluate(
         date: The date passed to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
+        quantization: Quantise the weights when they are loaded, with bitsandbytes: `nf4` (4 bits) or `int8` (8 bits).
+            Adapters stay beside them.
         engine: What runs the models: `transformers`, or an engine from a plugin, such as `vllm`.
         model_type: `hf`, or any other lm-eval model type, which kdprobe does not run itself:
             `openai-chat-completions`, ...
@@ -153,6 +156,7 @@ def evaluate(
             model_type=model_type,
             model_args=model_args,
             batch_size=batch_size,
+            quantization=quantization,
             engine=runner,
         )
         stages = evaluations.stages

@@ -218,7 +218,7 @@ def _started(processes: Helpers, experiment: Experiment, memory: Memory) -> Help
     if not memory.knows(_PLAN, _asked(experiment)):
         # There are probably new prompts to render.
         processes.without_torch.start()
-    student = resolve(experiment.student.model, experiment.student.revision)
+    student = resolve(experiment.student.model, experiment.student.revision, experiment.student.quantization)
     if not (are_known(student, memory) and are_counted(student, memory)):
         # A conversion imports torch into this process, and with one core, it takes longer to import two things.
         if needs_conversion(student) or cores() == 1:

@@ -11,7 +11,7 @@ from kdprobe.api.given.inputs import checked_options, conversation_of, create, p
 from kdprobe.api.results.probe import ProbeResult
 from kdprobe.api.session import AnyPath, calling
 from kdprobe.errors import UsageError
-from kdprobe.models.reference import Precision
+from kdprobe.models.reference import Precision, Quantization
 from kdprobe.words import counted
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def probe(
     limit: int = 16,
     batch_size: int = 8,
     dtype: Precision = "float32",
+    quantization: Quantization | None = None,
     patterns: Mapping[str, AnyPath | NDArray[np.floating] | Sequence[Any]] | Sequence[str] = (),
     analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]] = DEFAULT_ANALYSES,
     head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
@@ -69,6 +70,7 @@ def probe(
         batch_size: Sequences per batch.
         dtype: Data type of the students' weights: `float32`, `bfloat16` or `float16`. In 16 bits, results say how far
             rounding moves attention patterns, and analyses that need float32 are refused.
+        quantization: Quantise the model's weights when they are loaded: `nf4` or `int8`; adapters stay beside them.
         patterns: Attention patterns of one or several prompts: a dict that maps names to files, folders, arrays
             `[layer, head, query, key]` or the `attentions` that a model returns; or a list of paths.
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
@@ -77,8 +79,7 @@ def probe(
             `kdprobe.probing.AnalysisContext`. It returns a table (a DataFrame or a list of dicts), a dict of
             DataFrames, or a `kdprobe.probing.AnalysisResult`.
         head_metrics: Functions to use as head metrics: a list, or a dict that maps names to functions. Each takes a
-            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
-            built-in ones.
+            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`.
         options: The options of analyses and of the problem source, by name.
         out: The folder to write to: tables and a page.
         figures: With `out`: also write every figure as PNG and SVG.
@@ -101,8 +102,8 @@ def probe(
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
             raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
-        if patterns and (adapters or against or template_of or dtype != "float32"):
-            raise UsageError("--adapter, --against, --dtype and --template-of need MODEL, not --patterns.")
+        if patterns and (adapters or against or template_of or quantization or dtype != "float32"):
+            raise UsageError("Options about models and adapters need MODEL and cannot be used with --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
             raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")
@@ -127,7 +128,7 @@ def probe(
 
             source = problem_source(host, problems, given)
             context = AnalysisContext(
-                students=resolve_students(model, adapters, against, conversation),
+                students=resolve_students(model, adapters, against, conversation, quantization),
                 problems=first_problems(source.source, limit),
                 batch_size=batch_size,
                 head_metrics=head_metrics_of(host),
@@ -199,10 +200,7 @@ def _named(given: Any, argument: str) -> dict[str, Any]:
 
 
 def _read_problems(context: AnalysisContext, analyses: Mapping[str, Analysis]) -> list[Finding]:
-    """Renders the problems, so that a template's errors appear before weights are loaded.
-
-    Returns:
-        Findings about how the problems are read.
+    """Findings about how the problems are read; a template's errors appear here, before weights are loaded.
 
     Raises:
         KdprobeError: A chat template rejects a problem, no template uses one of the arguments, or students read
@@ -227,6 +225,7 @@ def _write(
     *,
     images: bool,
 ) -> Path:
+    from kdprobe.probing.precision import in_words
     from kdprobe.probing.tables import write_tables
     from kdprobe.report.probe_page import write_probe_page
 
@@ -238,12 +237,12 @@ def _write(
             from kdprobe.report.images import write_images
 
             write_images(result.figures, folder)
-    precision = "" if context.dtype == "float32" else f" and were run in {context.dtype}"
+    kept = in_words(context.students, context.dtype)
     subject = (
         "Attention patterns from files."
         if context.patterns
-        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens{precision}. "
+        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens{kept}. "
         f"{context.students[0].base.conversation.sentence}".strip()
     )
-    names = [source.name for source in (context.patterns or context.students)]
+    names = [each.name for each in context.patterns or context.students]
     return write_probe_page(out, names, subject, results, findings)

@@ -11,7 +11,7 @@ from kdprobe.api.compare import compare
 from kdprobe.cli import options
 from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.complete.runs import runs_or_files
-from kdprobe.cli.inputs import fail_where_found
+from kdprobe.cli.inputs import fail_where_found, strict_option
 
 EPILOG = """\b
 Examples:
@@ -51,7 +51,7 @@ Examples:
     metavar="FILE.html",
     help="Write a page for exploring the comparison and all answers.",
 )
-@options.strict_option
+@strict_option
 @options.store_option
 @options.plugin_options
 @options.quiet_option

@@ -36,7 +36,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("model", shell_complete=models)
 @click.option("--revision", help="A commit, tag or branch of a model on the Hub.")
-@options.adapters_option
+@options.students_options
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
 @options.problems_option
 @options.settings_option("the problem source, the engine or a plugin's task")

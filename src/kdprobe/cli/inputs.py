@@ -1,10 +1,12 @@
-"""Parses command-line text: options of plugins and template arguments; and implements `--strict`."""
+"""Parses command-line text: options of plugins and template arguments; and has `--strict`."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from kdprobe.errors import KdprobeError, UsageError
 
@@ -51,6 +53,11 @@ def read_template_arguments(texts: Sequence[str]) -> dict[str, Any]:
             )
         read[name] = None if text == "null" else _value(text)
     return read
+
+
+def strict_option(function: Any) -> Any:
+    """`--strict`, for every command that reports findings."""
+    return click.option("--strict", is_flag=True, help="Exit with status 1 if there are warnings.")(function)
 
 
 def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:

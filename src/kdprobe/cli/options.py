@@ -12,7 +12,7 @@ import click
 from kdprobe.api.session import DEFAULT_STORE, NO_PLUGINS, PLUGINS_DIR, STORE
 from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.inputs import read_options, read_template_arguments
-from kdprobe.models.reference import Dtype
+from kdprobe.models.reference import Dtype, Quantization
 
 
 def calls(function: Callable[..., Any]) -> Callable[[click.Command], click.Command]:
@@ -70,11 +70,6 @@ def store_option(function: Any) -> Any:
     )(function)
 
 
-def strict_option(function: Any) -> Any:
-    """`--strict`, for every command that reports findings; `inputs.fail_where_found` implements it."""
-    return click.option("--strict", is_flag=True, help="Exit with status 1 if there are warnings.")(function)
-
-
 def full_option(function: Any) -> Any:
     """`--full`, for the commands that take an experiment."""
     return click.option(
@@ -97,15 +92,18 @@ def problems_option(function: Any) -> Any:
     )(function)
 
 
-def adapters_option(function: Any) -> Any:
-    """`--adapter`, for every command that examines several students of one base."""
-    return click.option(
+def students_options(function: Any) -> Any:
+    """`--adapter` and `--quantization`, for every command that examines several students of one base."""
+    adapter = click.option(
         "--adapter",
         "adapters",
         multiple=True,
         metavar="[NAME=]PATH",
         help="A PEFT adapter for MODEL: a folder, a Hub id, or kdprobe:NAME for a built-in one; repeatable.",
-    )(function)
+    )
+    kinds = click.Choice(get_args(Quantization))
+    quantization = click.option("--quantization", type=kinds, help="Quantise MODEL's weights when they are loaded.")
+    return adapter(quantization(function))
 
 
 def baseline_option(function: Any) -> Any:

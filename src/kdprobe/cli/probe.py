@@ -10,7 +10,6 @@ import click
 from kdprobe.api.probe import DEFAULT_ANALYSES, probe
 from kdprobe.cli.complete.plugins import models, provided
 from kdprobe.cli.options import (
-    adapters_option,
     calls,
     conversation_options,
     json_option,
@@ -18,6 +17,7 @@ from kdprobe.cli.options import (
     problems_option,
     quiet_option,
     settings_option,
+    students_options,
 )
 from kdprobe.models.reference import Precision
 
@@ -34,7 +34,7 @@ Examples:
 @calls(probe)
 @click.command(epilog=EPILOG)
 @click.argument("model", required=False, shell_complete=models)
-@adapters_option
+@students_options
 @click.option("--against", metavar="NAME|OTHER", help="Compare with this adapter, or another model, instead of MODEL.")
 @problems_option
 @conversation_options

@@ -11,7 +11,7 @@ from kdprobe.api.compare import compare
 from kdprobe.api.run import load_run
 from kdprobe.api.session import open_store
 from kdprobe.cli.complete.runs import runs as names_of_runs
-from kdprobe.cli.inputs import fail_where_found
+from kdprobe.cli.inputs import fail_where_found, strict_option
 from kdprobe.cli.options import (
     baseline_option,
     calls,
@@ -19,7 +19,6 @@ from kdprobe.cli.options import (
     plugin_options,
     quiet_option,
     store_option,
-    strict_option,
 )
 from kdprobe.errors import UsageError
 

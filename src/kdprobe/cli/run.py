@@ -9,7 +9,7 @@ import click
 
 from kdprobe.api.run import run_launched
 from kdprobe.cli.complete.plugins import provided
-from kdprobe.cli.inputs import fail_where_found
+from kdprobe.cli.inputs import fail_where_found, strict_option
 from kdprobe.cli.options import (
     calls,
     full_option,
@@ -18,7 +18,6 @@ from kdprobe.cli.options import (
     quiet_option,
     settings_option,
     store_option,
-    strict_option,
 )
 
 

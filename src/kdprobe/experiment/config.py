@@ -19,7 +19,7 @@ from kdprobe.experiment.section import Plugged, Section, Seed, Temperature, name
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
-from kdprobe.models.reference import SMOLLM2, Dtype, Precision
+from kdprobe.models.reference import SMOLLM2, Dtype, Precision, Quantization
 from kdprobe.redaction import without_secrets
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
@@ -55,6 +55,12 @@ class StudentConfig(Section):
     # Left out of the data unless it is stated, because a run's name is a digest of them.
     hub_id: str | None = Field(default=None, pattern=f"^{HUB_ID.pattern}$", exclude_if=lambda stated: stated is None)
     dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation.")
+    # Left out of the data unless it is chosen, because a run's name is a digest of them.
+    quantization: Quantization | None = Field(
+        default=None,
+        description="Quantise the weights when they are loaded, with bitsandbytes, to 4 bits (`nf4`) or 8 (`int8`).",
+        exclude_if=lambda chosen: chosen is None,
+    )
 
 
 class TeacherConfig(Plugged):

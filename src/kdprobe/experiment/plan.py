@@ -135,7 +135,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
         KdprobeError: A model, file or plugin named in the config does not exist, problems overlap, or the run would
             foreseeably fail later.
     """
-    student = resolve(experiment.student.model, experiment.student.revision)
+    student = resolve(experiment.student.model, experiment.student.revision, experiment.student.quantization)
     student = with_hub_id(student, experiment.student.hub_id)
     student = replace(student, conversation=experiment.conversation.conversation)
     problems = experiment.problems

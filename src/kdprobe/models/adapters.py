@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import digest_files
 from kdprobe.host.checks import HUB_ID
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
-from kdprobe.models.reference import digest_files, refuse_unreadable
+from kdprobe.models.outline.model_files import refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"

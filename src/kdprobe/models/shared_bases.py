@@ -2,18 +2,20 @@
 
 A base is never changed. Callers get separate modules over the same weights, so that hooks, adapters and another
 attention implementation stay with the caller. An adapter is merged into copies of the weights it changes; all other
-weights stay shared. The base therefore stays bit-identical with any kind of adapter.
+weights stay shared. Beside quantised weights, it changes none. The base therefore stays bit-identical with any kind of
+adapter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load
-from kdprobe.models.merging.merge import merge
+from kdprobe.models.merging.merge import with_adapter
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.weights import same_weights
@@ -25,7 +27,7 @@ class SharedBases:
     """The bases loaded by a process, of one data type at a time."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, Attention], LoadedModel] = {}
+        self._loaded: dict[Hashable, LoadedModel] = {}
         self._dtype: Dtype | None = None
 
     def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = None) -> LoadedModel:
@@ -53,10 +55,10 @@ class SharedBases:
                 model = same_weights(self._load(record, attention).model)
         return replace(shared, model=model)
 
-    def merged(
+    def student(
         self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = None
     ) -> LoadedModel:
-        """A base with an adapter's update in copies of the weights it changes; arguments as for `base`.
+        """A base with an adapter, as from `with_adapter`; arguments as for `base`.
 
         Raises:
             UsageError: The adapter does not fit the base.
@@ -65,14 +67,14 @@ class SharedBases:
         base = self.base(record, dtype=dtype, attention=attention)
         if adapter is None:
             return base
-        return merge(base, adapter)
+        return with_adapter(base, adapter)
 
     def clear(self) -> None:
         """Releases all bases; models already handed out keep their weights."""
         self._loaded.clear()
 
     def _load(self, record: ModelRecord, attention: Attention) -> LoadedModel:
-        key = (record.digest, attention)
+        key = (record.weights, attention)
         if key not in self._loaded:
             self._loaded[key] = load(record, dtype=self._dtype or "auto", attention=attention)
         return self._loaded[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from kdprobe.errors import UsageError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kdprobe.host.registry import Host
     from kdprobe.students.bridges import Bridges
+    from kdprobe.students.student import Student
 
 CHECKED = 2
 """The number of problems on which students are checked: two, so that one of them is padded."""
@@ -39,6 +40,13 @@ def refuse_reduced(host: Host, analyses: Iterable[str], dtype: Precision) -> Non
             "effects being measured.",
             "Use float32 for these analyses, or leave them out.",
         )
+
+
+def in_words(students: Sequence[Student], dtype: Precision) -> str:
+    """How the weights of students of one base are kept, to follow what is said of them; empty for float32."""
+    reduced = "" if dtype == "float32" else f" and were run in {dtype}"
+    base = students[0].base if students else None
+    return f"{reduced}, with quantised weights ({base.quantisation})" if base and base.is_packed else reduced
 
 
 def rounding(bridges: Bridges, problems: int) -> tuple[pd.DataFrame, str] | None:

@@ -14,7 +14,7 @@ def untrained_of(students: Sequence[Student]) -> Student:
     first = students[0]
     if first.adapter is None:
         return first
-    base = [student for student in students if student.adapter is None and student.base.digest == first.base.digest]
+    base = [student for student in students if student.adapter is None and student.base.weights == first.base.weights]
     taken = any(student.name == UNTRAINED for student in students)
     return base[0] if base else Student(f"{UNTRAINED} model" if taken else UNTRAINED, first.base)
 

@@ -24,7 +24,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
     record, config = results.record, results.record["config"]
     teacher = config.get("teacher", {})
     options = teacher.get("options", {})
-    taught = " with ".join(str(options[name]) for name in ("model", "adapter") if options.get(name))
+    taught = " with ".join(str(options[name]) for name in ("model", "adapter", "quantization") if options.get(name))
     source = config.get("problems", {}).get("source", "")
     tested, trained = (len(record["problems"].get(split, [])) for split in ("test", "transfer"))
     learnt = f", {trained} for training" if trained else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdprobe.console.streams import visible
 from kdprobe.errors import UsageError
-from kdprobe.models.load import importable
+from kdprobe.models.installed import importable
 from kdprobe.probing.analysis import Figure
 
 KINDS = ("png", "svg")

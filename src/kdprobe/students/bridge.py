@@ -102,7 +102,7 @@ def boot(
             more than `TOLERANCE`, so that measurements would be wrong.
     """
     bases = SharedBases() if bases is None else bases
-    loaded = bases.merged(student.base, student.adapter, dtype=dtype, attention="eager")
+    loaded = bases.student(student.base, student.adapter, dtype=dtype, attention="eager")
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from kdprobe.errors import KdprobeError
-from kdprobe.models.forward.float32 import compute_in
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
@@ -83,7 +80,7 @@ class Bridges:
         self._sequences = check
         # Of different lengths, so that padding is checked too.
         self._check = [list(sequence[: _CHECKED_TOKENS - index]) for index, sequence in enumerate(check)]
-        self._bases: dict[str, _Base] = {}
+        self._bases: dict[Hashable, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
         self._roundings: dict[str, list[LayerRounding]] = {}
 
@@ -151,11 +148,11 @@ class Bridges:
         return boot(student, self._check, self._shared, self.dtype)
 
     def _base(self, student: Student) -> _Base:
-        digest = student.base.digest
-        if digest not in self._bases:
-            sharing = [other for other in self.students.values() if other.base.digest == digest and _shares(other)]
-            self._bases[digest] = _load(sharing, self._shared, self.dtype)
-        return self._bases[digest]
+        weights = student.base.weights
+        if weights not in self._bases:
+            sharing = [other for other in self.students.values() if other.base.weights == weights and _shares(other)]
+            self._bases[weights] = _load(sharing, self._shared, self.dtype)
+        return self._bases[weights]
 
 
 def _shares(student: Student) -> bool:
@@ -165,7 +162,6 @@ def _shares(student: Student) -> bool:
 
 def _load(students: Sequence[Student], bases: SharedBases, dtype: Precision) -> _Base:
     base = bases.base(students[0].base, dtype=dtype, attention="eager")
-    compute_in(base.model, getattr(torch, dtype))
     adapters = {_adapter_name(student): student.adapter for student in students if student.adapter is not None}
     loaded = attach(base, adapters) if adapters else base
     bridged = same_weights(loaded.model)

@@ -55,10 +55,16 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
         card: The model card to write next to it.
 
     Raises:
-        UsageError: The folder is not empty, or the adapter cannot be merged.
+        UsageError: The folder is not empty, the base is quantised, or the adapter cannot be merged.
         KdprobeError: The exported model does not reproduce the student's logits; it is removed.
     """
     refuse_occupied(folder)
+    if student.base.is_packed:
+        raise UsageError(
+            f"The base of {student.name!r} is quantised ({student.base.quantisation}), so it cannot be written as one "
+            "model: quantising the sum of base and adapter would round the update.",
+            "Write only the adapter, with --adapter.",
+        )
     # Merge in float32 and round once, rather than adding a rounded update to rounded weights.
     merged = student.load(dtype="float32")
     expected = sample_logits(merged)

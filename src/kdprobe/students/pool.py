@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from kdprobe.errors import KdprobeError
 from kdprobe.models.reference import Dtype, Precision
 from kdprobe.students.student import Student
 
@@ -47,21 +46,16 @@ class StudentPool:
         for close in self._closers:
             close()
 
-    def merged(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
-        """A student with its adapter merged; its weights are shared with others and must not be changed.
+    def loaded(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
+        """A student with its adapter merged, or beside its base if that is quantised.
+
+        Its weights are shared with others and must not be changed.
 
         Raises:
-            KdprobeError: The base cannot be loaded, the adapter does not fit it, or it cannot be merged because the
-                base is quantised.
+            KdprobeError: The base cannot be loaded, the adapter does not fit it, or it can be neither merged nor beside
+                the base.
         """
-        if student.adapter is not None and student.base.is_packed:
-            raise KdprobeError(
-                f"The adapter of {student.name!r} cannot be merged: the weights of its base are quantised "
-                f"({student.base.quantisation}), and quantising them again would round the update.",
-                "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, "
-                "association) and geometry, which do not merge adapters into quantised weights.",
-            )
-        return self.bases.merged(student.base, student.adapter, dtype=dtype)
+        return self.bases.student(student.base, student.adapter, dtype=dtype)
 
     def bridges(
         self, students: Sequence[Student], check: Sequence[Sequence[int]], dtype: Precision = "float32"

@@ -7,13 +7,17 @@ from dataclasses import replace
 from kdprobe.errors import UsageError
 from kdprobe.models.adapters import Adapters, named_adapters
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
-from kdprobe.models.reference import resolve, short_name
+from kdprobe.models.reference import Quantization, resolve, short_name
 from kdprobe.students.replicates import named_replicate
 from kdprobe.students.student import Student
 
 
 def resolve_students(
-    model: str, adapters: Adapters, against: str | None, conversation: Conversation = PLAIN_CONVERSATION
+    model: str,
+    adapters: Adapters,
+    against: str | None,
+    conversation: Conversation = PLAIN_CONVERSATION,
+    quantization: Quantization | None = None,
 ) -> list[Student]:
     """The students; the first is the one that the others are compared with.
 
@@ -23,11 +27,12 @@ def resolve_students(
             `ARM@SEED` sets arm and seed.
         against: What to compare with instead of the base: the name of one of the adapters, or another model.
         conversation: Variables for their chat templates, besides the messages.
+        quantization: How to quantise the base model when it is loaded; by default, not at all.
 
     Raises:
         UsageError: Something does not exist, or two students have the same name.
     """
-    base = replace(resolve(model), conversation=conversation)
+    base = replace(resolve(model, quantization=quantization), conversation=conversation)
     students = [Student(short_name(model), base)]
     for name, record in named_adapters(adapters).items():
         arm, seed = named_replicate(name)

@@ -63,7 +63,7 @@ class Student:
         dtype: Dtype = "auto",
         attention: Literal["eager"] | None = None,
     ) -> LoadedModel:
-        """Loads the base and merges the adapter into it.
+        """Loads the base with the adapter, as from `with_adapter`.
 
         Args:
             dtype: Data type of the weights.
@@ -73,7 +73,7 @@ class Student:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
         from kdprobe.models.load import load
-        from kdprobe.models.merging.merge import merge
+        from kdprobe.models.merging.merge import with_adapter
 
         base = load(self.base, dtype=dtype, attention=attention)
-        return merge(base, self.adapter) if self.adapter else base
+        return with_adapter(base, self.adapter) if self.adapter else base

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kdprobe.console.bars import current
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.outline.device import concrete_dtype, default_device
-from kdprobe.models.reference import Dtype, ModelRecord, resolve
+from kdprobe.models.reference import Dtype, ModelRecord, Quantization, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class TransformersOptions(BaseModel):
     revision: str | None = Field(default=None, description="Commit on the Hub.")
     adapter: str | None = Field(default=None, description="Adapter: a folder, a Hub id, or kdprobe:NAME.")
     dtype: Dtype = Field(default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU.")
+    quantization: Quantization | None = Field(
+        default=None,
+        description="Quantise the weights on load, with bitsandbytes: nf4 or int8.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Problems per batch.")
 
 
@@ -38,7 +42,7 @@ class TransformersTeacher:
         from kdprobe.models.adapters import resolve_adapter
 
         self.options = options
-        self.record: ModelRecord = resolve(options.model, options.revision)
+        self.record: ModelRecord = resolve(options.model, options.revision, options.quantization)
         self.adapter = resolve_adapter(options.adapter) if options.adapter else None
         self._loaded: Any = None
 
@@ -180,12 +184,12 @@ class TransformersTeacher:
         ]
 
     def loaded(self) -> LoadedModel:
-        """The model with its adapter merged, loaded when first needed and kept."""
+        """The model with its adapter, merged unless its weights are quantised; loaded when first needed, and kept."""
         if self._loaded is None:
             from kdprobe.models.load import load
-            from kdprobe.models.merging.merge import merge
+            from kdprobe.models.merging.merge import with_adapter
 
             loaded = load(self.record, dtype=self.options.dtype)
-            self._loaded = merge(loaded, self.adapter) if self.adapter else loaded
+            self._loaded = with_adapter(loaded, self.adapter) if self.adapter else loaded
         model: LoadedModel = self._loaded
         return model

@@ -51,10 +51,15 @@ class OnPolicyDistiller:
 
         Raises:
             KdprobeError: The teacher's weights are not available locally, its tokenizer is not the student's, two
-                problems have the same student prompt, or there are several processes.
+                problems have the same student prompt, there are several processes, or the student is quantised.
         """
         if process_count() > 1:
             raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
+        if context.student.is_packed:
+            raise KdprobeError(
+                "The distiller 'trl-on-policy' does not train on quantised weights.",
+                "Use weights that are not quantised, or another distiller.",
+            )
         student, teacher = load_model(context.student, dtype=context.dtype), teacher_model(context.teacher)
         prompts = prompts_of(context, student.tokenizer, teacher.tokenizer)
         adapter = lora_config(self.options.lora, student.model)

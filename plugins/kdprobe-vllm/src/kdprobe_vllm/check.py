@@ -68,7 +68,7 @@ def _base(student: Student, dtype: Dtype, bases: Any) -> LoadedModel:
 
     if torch.cuda.is_available():
         return load_model(student.base, dtype=dtype, device="cpu")
-    shared: LoadedModel = bases.merged(student.base, None, dtype=dtype)
+    shared: LoadedModel = bases.base(student.base, dtype=dtype)
     return shared
 
 

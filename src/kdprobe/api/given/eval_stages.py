@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
+    from kdprobe.models.reference import Quantization
     from kdprobe.problems.problem import Problem
     from kdprobe.students.student import Student
 
@@ -92,6 +93,7 @@ def eval_stages(
     model_type: str,
     model_args: str,
     batch_size: int | str | None,
+    quantization: Quantization | None,
     engine: ChosenEngine,
 ) -> Evaluations:
     """Returns the stages of all models, and the students they test; arguments as in `kdprobe.evaluate`.
@@ -119,6 +121,8 @@ def eval_stages(
         raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
     if not here and (adapters or with_base or revision):
         raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
+    if not here and quantization:
+        raise UsageError("--quantization is for models that run locally.", "Use --model-args.")
 
     def request() -> tuple[ProblemSource | None, EvalRequest | None]:
         if source is None:
@@ -133,7 +137,7 @@ def eval_stages(
         others = {task.choice.name: {served.name: served_task_stage(served, task, conversation)} for task in tasks()}
         return Evaluations(stages, {}, {}, asked.problems if asked else (), given, others)
     # Models first, since problems may have to be downloaded.
-    base, named, bases = resolve(model, revision), named_adapters(adapters), SharedBases()
+    base, named, bases = resolve(model, revision, quantization), named_adapters(adapters), SharedBases()
     records = local_students(base, named, with_base=with_base)
     given, asked = request()
     stages = local_eval_stages(base, records, asked, bases, engine) if asked else {}

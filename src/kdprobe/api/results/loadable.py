@@ -29,7 +29,8 @@ class LoadedStudent(NamedTuple):
     """A student in memory: `model, tokenizer = student.load()`.
 
     Attributes:
-        model: A plain transformers model with the adapter merged into it, in evaluation mode.
+        model: A transformers model with the adapter merged into it, or beside its weights if they are quantised; in
+            evaluation mode.
         tokenizer: Its tokenizer; the chat template renders as it did when the student was tested.
     """
 
@@ -61,7 +62,7 @@ class Loadable(ABC):
         return None
 
     def load(self, *, dtype: Dtype = "auto", progress: bool = True) -> LoadedStudent:
-        """Loads the base model and merges the adapter into it.
+        """Loads the base model and merges the adapter into it, unless the base is quantised.
 
         Args:
             dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
@@ -97,7 +98,7 @@ class Loadable(ABC):
         return [problem_sequence(tokenizer, problem) for problem in self._problems()[:limit]]
 
     def to_transformer_lens(self, *, progress: bool = True) -> Any:
-        """The student as a `TransformerBridge`: merged, float32, eager attention.
+        """The student as a `TransformerBridge`: float32, eager attention, merged unless its base is quantised.
 
         Its logits and attention patterns are compared with those of Hugging Face on two of its problems.
 
@@ -125,7 +126,7 @@ class Loadable(ABC):
             progress: Whether notes go to stderr.
 
         Raises:
-            UsageError: The folder is not empty.
+            UsageError: The folder is not empty, or the base is quantised.
             KdprobeError: As `load`; or the exported model does not have the student's logits.
         """
         from kdprobe.students.export import export

@@ -90,7 +90,8 @@ class RunStudent(Loadable):
 
         record = self.results.record
         config = record["config"]["student"]
-        base = with_hub_id(resolve(config["model"], config["revision"]), config.get("hub_id"))
+        resolved = resolve(config["model"], config["revision"], config.get("quantization"))
+        base = with_hub_id(resolved, config.get("hub_id"))
         if base.digest != record["student"]["digest"]:
             raise KdprobeError(
                 f"The model {base.name!r} has changed since run {self.run!r} used it.",

@@ -86,7 +86,7 @@ def refuse_launch(student: ModelRecord) -> None:
     if is_sharded():
         _refuse_sharding()
     if student.is_packed:
-        raise _quantised(student)
+        _refuse_quantised(student)
 
 
 def _refuse_sharding() -> None:
@@ -111,18 +111,24 @@ def _refuse_sharding() -> None:
             raise UsageError(reason, hint)
 
 
-def _quantised(student: ModelRecord) -> UsageError:
+def _refuse_quantised(student: ModelRecord) -> None:
+    """Weights that stay quantised are trained on in one process, beside an adapter, if bitsandbytes keeps them."""
     subject = f"The weights of the student {student.name!r} are quantised ({student.quantisation})"
-    hint = "Train on weights that are not quantised; gradient_checkpointing = true saves memory too."
-    if is_sharded():
-        return UsageError(
-            f"{subject}, and FSDP2 cannot divide them among processes (huggingface/accelerate#3874).", hint
+    if not student.is_of_bitsandbytes:
+        raise UsageError(
+            f"{subject}, and kdprobe trains only on those that bitsandbytes quantised.",
+            "Use weights that are not quantised, with student.quantization if memory is short.",
         )
-    return UsageError(
-        f"{subject}, and a student trained on them cannot be evaluated: kdprobe evaluates students with their adapters "
-        "merged, and quantising merged weights again would round the update.",
-        hint,
-    )
+    if is_sharded():
+        raise UsageError(
+            f"{subject}, and FSDP2 cannot divide them among processes (huggingface/accelerate#3874).",
+            "Train in one process, or on weights that are not quantised.",
+        )
+    if processes.count() > 1:
+        raise UsageError(
+            f"{subject}, and kdprobe trains on them in one process only.",
+            "Launch one process, or use weights that are not quantised.",
+        )
 
 
 def _is_on(variable: str) -> bool:

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 class TransformersEngine:
-    """Students merged with their adapters, on bases that are loaded once per process."""
+    """Students with their adapters, on bases that are loaded once per process."""
 
     versions: Mapping[str, str] = {}
 
     def load(self, student: Student, *, dtype: Dtype, bases: SharedBases) -> TransformersStudent:
-        """The student, merged; raises like `SharedBases.merged`."""
-        return TransformersStudent(bases.merged(student.base, student.adapter, dtype=dtype))
+        """The student with its adapter, merged unless its base is quantised; raises like `SharedBases.student`."""
+        return TransformersStudent(bases.student(student.base, student.adapter, dtype=dtype))
 
     def close(self) -> None:
         """Does nothing: the bases are shared with others."""
@@ -49,7 +49,7 @@ class TransformersStudent:
     """A loaded model as an `EngineStudent`.
 
     Args:
-        loaded: The model, merged with its adapter if it has one.
+        loaded: The model, with its adapter if it has one.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:

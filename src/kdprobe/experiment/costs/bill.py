@@ -194,12 +194,17 @@ def _teacher(context: StageContext, assumptions: list[str]) -> Sizes | None:
 
 def _sizes(record: ModelRecord, context: StageContext, subject: str, assumptions: list[str]) -> Sizes | None:
     try:
-        return sizes(record, context.memory, context.helpers)
+        found = sizes(record, context.memory, context.helpers)
     except (KdprobeError, ValueError, AttributeError, TypeError) as error:
         assumptions.append(
             f"The cost of the {subject} is unknown, because its sizes cannot be determined: {first_line(error)}"
         )
         return None
+    if record.is_packed:
+        assumptions.append(
+            f"The weights of the {subject} are quantised ({record.quantisation}): {found.bits:g} bits each in layers."
+        )
+    return found
 
 
 def _devices(plan: Plan, kind: str, settings: Mapping[str, Any]) -> Devices | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from kdprobe.experiment.costs.devices import TABLE
 from kdprobe.experiment.costs.runner import Runner
 from kdprobe.experiment.costs.stages import Use
+from kdprobe.models.outline.sizes import ON_LOAD
 
 _GIGA = 1e9
 _BATCH_KEYS = {
@@ -17,7 +19,6 @@ _BATCH_KEYS = {
 }
 _WORK = {"transfer": "Answering", "distill": "Training", "evaluate": "Evaluation", "analyse": "Analysis"}
 _MOST_DEVICES = 64
-_EIGHT = 8
 
 
 def misfits(uses: Iterable[tuple[str, Use]]) -> Iterator[str]:
@@ -51,14 +52,24 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
             ways.append(f"use {enough} {devices.model.title}s")
     elif other := _larger(use.fixed):
         ways.append(f"use one {other} per process")
-    eighth = runner.sizes.body + (runner.sizes.parameters - runner.sizes.body) * runner.width
-    # Adapters are trained on, and analyses read, weights that are not quantised.
-    if runner.sizes.bits is None and kind in {"transfer", "evaluate"} and eighth < room:
-        ways.append(f"use {_EIGHT}-bit weights ({_gb(eighth)})")
+    if fewer := _fewer_bits(kind, runner, room):
+        ways.append(fewer)
     advice = ", or ".join(ways) or "use a smaller model"
     return (
         f"The {subject} needs {_gb(runner.weights)} in {_precision(runner)} ({kind}), and {held} {_gb(room)}: {advice}."
     )
+
+
+def _fewer_bits(kind: str, runner: Runner, room: float) -> str | None:
+    """How to quantise a model that is not quantised, so that it fits."""
+    sizes = {name: replace(runner.sizes, bits=bits).weights(runner.width) for name, bits in ON_LOAD.items()}
+    enough = next((name for name, size in sizes.items() if size < room), None)
+    if enough is None or runner.sizes.bits is not None:
+        return None
+    if runner.fused:
+        return f"use {ON_LOAD[enough]:.0f}-bit weights ({_gb(sizes[enough])})"
+    key = "teacher.options.quantization" if kind == "transfer" else "student.quantization"
+    return f'set {key} = "{enough}" ({_gb(sizes[enough])})'
 
 
 def _too_many(kind: str, use: Use, runner: Runner) -> str:

@@ -148,7 +148,9 @@ def local_eval_stages(
             return answers_of(loaded, request.problems, protocol, scratch, label=label, shots=request.shots)
 
         identity = {"student": base.as_key(), **identity, **({"adapter": adapter.digest} if adapter else {})}
-        return examination_stage(name, request.problems, protocol, identity=identity, answer=answer, engine=engine)
+        return examination_stage(
+            name, request.problems, protocol, identity=identity, answer=answer, base=base, engine=engine
+        )
 
     return {name: stage(name, adapter) for name, adapter in students.items()}
 

@@ -17,8 +17,9 @@ from kdprobe.experiment.stages.absence import Records
 from kdprobe.experiment.stages.context import problems_digest
 from kdprobe.experiment.stages.evaluate import examination_stage
 from kdprobe.experiment.stages.stage import Stage
+from kdprobe.files import digest_files
 from kdprobe.models.conversation import Conversation
-from kdprobe.models.reference import digest_files, short_name
+from kdprobe.models.reference import short_name
 
 _SEEDED = frozenset(
     {"local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions", "vllm"}

@@ -14,6 +14,7 @@ from kdprobe.experiment.foresight.lengths import student_lengths, teacher_length
 from kdprobe.experiment.foresight.options import few_probed, held_out, teacher_limits, top_k
 from kdprobe.experiment.foresight.own_teacher import self_taught
 from kdprobe.experiment.foresight.prompts import questions_left_out
+from kdprobe.experiment.foresight.quantised import quantised_student
 from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
 from kdprobe.experiment.stages.context import StageContext
@@ -58,6 +59,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
 def _all(context: StageContext, conversations: Conversations) -> Iterator[Foreseen]:
     return chain(
         unsupported_launch(context),
+        quantised_student(context),
         absent_weights(context),
         comparable_tokens(context),
         ends(context),

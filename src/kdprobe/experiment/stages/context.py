@@ -20,7 +20,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.teaching.chosen import chosen_teacher
-from kdprobe.files import digest
+from kdprobe.files import digest, digest_files
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
 from kdprobe.models.conversation import Messages, texts_digest
@@ -30,7 +30,7 @@ from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
-from kdprobe.models.reference import ModelRecord, digest_files
+from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.errors import UsageError
 from kdprobe.evaluation.engines.engine import BUILT_IN, Engine, EngineStudent
 from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.reference import Dtype
+from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ class ChosenEngine:
         engine: Engine = self.host.build("engines", self.name, self.options)
         return engine
 
+    @property
+    def _is_built_in(self) -> bool:
+        return bool(self.host.get("engines", self.name).provider.source == BUILTIN)
+
     def added_to(self, settings: dict[str, Any]) -> dict[str, Any]:
         """A stage's settings with everything of the engine that determines numbers.
 
         The built-in engine adds nothing, so that stores from before there were engines stay valid.
         """
-        if self.host.get("engines", self.name).provider.source == BUILTIN:
+        if self._is_built_in:
             return settings
         options = {} if self.options is None else self.options.model_dump(mode="json")
         environment = settings["environment"]
@@ -56,7 +61,22 @@ class ChosenEngine:
 
     def load(self, student: Student, *, dtype: Dtype, bases: SharedBases) -> EngineStudent:
         """Loads a student; see `Engine.load`."""
+        if student.adapter is not None or student.base.quantised_on_load:
+            self.refuse_quantised(student.base)
         return self.engine.load(student, dtype=dtype, bases=bases)
+
+    def refuse_quantised(self, base: ModelRecord) -> None:
+        """Refuses students on a base whose weights stay quantised, unless the built-in engine runs them.
+
+        Raises:
+            UsageError: Another engine would have to quantise in the same way, or to merge adapters into the weights.
+        """
+        if base.is_packed and not self._is_built_in:
+            raise UsageError(
+                f"The weights of {base.name!r} are quantised ({base.quantisation}); the engine {self.name!r} cannot "
+                "evaluate its students with the same weights, and adapters beside them.",
+                f"Use the engine {BUILT_IN!r}, or weights that are not quantised.",
+            )
 
     def close(self) -> None:
         """Releases what it has loaded; does not build it for that."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdprobe.models.outline.device import default_device, planned_device, thread_count, version
+from kdprobe.models.installed import version
+from kdprobe.models.outline.device import default_device, planned_device, thread_count
 
 LIBRARIES = ("torch", "transformers", "peft", "lm-eval", "transformer-lens", "tokenizers")
 

@@ -19,6 +19,7 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage, with_resources
 from kdprobe.files import clean
 from kdprobe.models.outline.device import concrete_dtype
+from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -67,6 +68,7 @@ def evaluate_stage(
         answer=answer,
         inputs=(distill,) if distill else (),
         engine=context.engine,
+        base=context.student,
     )
 
 
@@ -79,6 +81,7 @@ def examination_stage(
     answer: Callable[[list[Path], Path, str], Records],
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval"),
+    base: ModelRecord | None = None,
     engine: ChosenEngine | None = None,
 ) -> Stage:
     """A model answers problems, and every answer is saved as it arrives, so that a killed evaluation resumes.
@@ -91,6 +94,7 @@ def examination_stage(
         answer: Asks the model: `(folders of the inputs, scratch folder, label) -> records`.
         inputs: The stages that made it.
         libraries: Libraries whose versions affect the answers.
+        base: The model without its adapter, if kdprobe loads it.
         engine: The engine that runs the model, if it is one of kdprobe's.
     """
     settings: dict[str, Any] = {
@@ -113,7 +117,7 @@ def examination_stage(
         if (records := records_or_absence(folder, input_folders, asked)) is None:
             return
         prompts = {(record.pop("prompt_form"), record.pop("by_server")) for record in records}
-        conditions = _conditions(settings, prompts)
+        conditions = _conditions(settings, prompts, base)
         rows = [
             {**record, "question": problem.question, "conditions": conditions}
             for problem, record in zip(protocol.each_sample(problems), records, strict=True)
@@ -173,12 +177,15 @@ def write_records(records: Path, file: Path) -> Path:
     return file
 
 
-def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> dict[str, dict[str, str]]:
+def _conditions(
+    settings: Mapping[str, Any], prompts: set[tuple[str, bool]], base: ModelRecord | None
+) -> dict[str, dict[str, str]]:
     """How a model was evaluated, in the form of `kdprobe.comparison.answers.Outputs`.
 
     Args:
         settings: The settings of its stage.
         prompts: The forms of the prompts, each with whether a server rendered it.
+        base: The model without its adapter, if kdprobe loaded it.
     """
     protocol, installation = settings["protocol"], settings["environment"]
     task = {"name": protocol["task"]} if protocol.get("task") else {}
@@ -186,6 +193,8 @@ def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> 
     if "student" in settings:
         decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
         decoding["engine"] = engine_name(settings)
+    if base and base.is_packed:
+        decoding["weights"] = f"quantised ({base.quantisation}), adapters beside them"
     conversation = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in settings.get("conversation", {}).items()

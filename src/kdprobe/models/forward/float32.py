@@ -41,20 +41,6 @@ def computed_in_float32(*models: Any) -> Iterator[None]:
         yield
 
 
-def compute_in(model: Any, dtype: torch.dtype) -> None:
-    """Makes the modules of a base in 4 bits compute in a data type, whatever its file's configuration says.
-
-    Args:
-        model: The base; its weights are not changed.
-        dtype: The data type.
-    """
-    for module in model.modules():
-        if hasattr(module, COMPUTE_DTYPE):
-            setattr(module, COMPUTE_DTYPE, dtype)
-            # On some CPUs, bitsandbytes would otherwise compute in bfloat16, and reorder the shared weights for that.
-            module.support_avx512bf16_for_cpu = False
-
-
 class _Upcast:
     """Replaces the tensors of modules by float32 copies, and puts them back."""
 
@@ -64,7 +50,7 @@ class _Upcast:
 
     def enter(self, *_: Any) -> None:
         for module, name, tensor in list(_tensors(self._modules)):
-            if tensor.dtype in REDUCED:
+            if tensor.dtype in REDUCED and not hasattr(tensor, "quant_state"):
                 self._held.append((module, name, tensor))
                 copy = tensor.detach().float()
                 setattr(

@@ -18,7 +18,7 @@ from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.merging.files import adapter_config, read_ends
+from kdprobe.models.merging.files import adapter_config, lies_beside, read_ends
 from kdprobe.models.merging.fit import fitting, misfit
 from kdprobe.models.merging.vocabulary import is_tied, with_its_vocabulary
 from kdprobe.models.reference import Dtype
@@ -47,6 +47,42 @@ def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
     return _attached(base, adapters)
 
 
+def with_adapter(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
+    """The base with an adapter: merged into it, or beside it if the base's weights stay quantised.
+
+    The base's modules are consumed.
+
+    Raises:
+        UsageError: The adapter does not fit the base completely; or it cannot be merged, or cannot lie beside the base.
+        NonFiniteError: The student's logits are NaN or infinite.
+    """
+    return (beside if base.record.is_packed else merge)(base, adapter)
+
+
+def beside(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
+    """The base with an adapter beside its weights, in layers that add the adapter's output to their own.
+
+    It is a model of the base's class, without a wrapper around it; its weights are shared.
+
+    Raises:
+        UsageError: The adapter does not fit the base completely, or does more than add to the outputs of layers.
+        NonFiniteError: The student's logits are NaN or infinite.
+    """
+    folder = adapter if isinstance(adapter, Path) else adapter.path
+    if not lies_beside(folder):
+        raise UsageError(
+            f"The adapter {folder} changes or replaces weights of its base, but those of {base.record.name!r} are "
+            f"quantised ({base.record.quantisation}).",
+            "Use weights that are not quantised, or an adapter that only adds to the outputs of layers, such as a "
+            "plain LoRA.",
+        )
+    attached = attach(base, {"default": folder})
+    student = replace(attached, model=attached.model.get_base_model(), end_ids=read_ends(folder))
+    sample_logits(student)
+    student.model.generation_config.eos_token_id = sorted(student.eos_ids)
+    return student
+
+
 def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     """The base with an adapter merged into copies of the weights it changes; the base's modules are consumed.
 
@@ -57,6 +93,12 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
         NonFiniteError: The student's logits are NaN or infinite.
     """
     folder = adapter if isinstance(adapter, Path) else adapter.path
+    if base.record.is_packed:
+        raise UsageError(
+            f"The adapter {folder} cannot be merged into the model {base.record.name!r}: its weights are quantised "
+            f"({base.record.quantisation}), and quantising the sum would round the update.",
+            "Use weights that are not quantised.",
+        )
     base = with_its_vocabulary(base, folder)
     was_tied = is_tied(base.model)
     adds_biases = getattr(adapter_config(folder), "lora_bias", False)

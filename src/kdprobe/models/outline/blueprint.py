@@ -71,7 +71,7 @@ def blueprint(record: ModelRecord, memory: Memory, helpers: Helpers | None = Non
     """
     found = memory.general.recall("configuration", configuration_key(record), lambda: _asked(record, helpers))
     refuse_incomplete_files(record)
-    if record.is_packed:
+    if record.is_packed and not record.quantised_on_load:
         from kdprobe.models.load import load_config
         from kdprobe.models.weights import refuse_unknown_quantisation
 

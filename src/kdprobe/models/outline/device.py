@@ -1,4 +1,4 @@
-"""What models run on, insofar as it affects numbers: the device, the threads and the versions of libraries.
+"""What models run on, insofar as it affects numbers: the device and the threads.
 
 Nothing here imports torch unless it has to, so that a plan can do without.
 """
@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -108,15 +106,6 @@ def machine() -> str:
     lines = _PROCESSORS.read_text(encoding="utf-8").splitlines() if _PROCESSORS.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{next(iter(names), platform.processor() or platform.machine())}, {counted(os.cpu_count() or 1, 'CPU')}"
-
-
-@cache
-def version(library: str) -> str:
-    """The installed version of a library, or `absent`."""
-    try:
-        return installed(library)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def _built_for_gpus() -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.files import CHECKSUM, digest, json_of, write_sealed
 from kdprobe.models.cache import cache_folder
-from kdprobe.models.outline.device import version
+from kdprobe.models.installed import version
 
 FORMAT = 2
 """Raise it when the code behind an entry computes something else."""

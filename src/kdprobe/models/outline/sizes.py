@@ -12,13 +12,15 @@ from kdprobe.models.outline.blueprint import configuration_key, empty_model
 from kdprobe.models.outline.helpers import Helpers
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.module_names import is_named
-from kdprobe.models.reference import ModelRecord
+from kdprobe.models.reference import ModelRecord, Quantization
 
 _SIZES = "sizes"
 _BITS = ("bits", "num_bits", "w_bit", "weight_bits")
 """Names that quantisation settings use for the bits of a weight."""
 _METHODS = {"fp8": 8.0, "fbgemm_fp8": 8.0, "finegrained_fp8": 8.0, "mxfp4": 4.25}
 """Bits of a weight where the method says it; MXFP4 has a scale of 8 bits for 32 weights."""
+ON_LOAD: dict[Quantization, float] = {"int8": 8.0, "nf4": 4.5}
+"""Bits of a weight that is quantised on load; NF4 has a scale of 32 bits for 64 weights."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _USED = ("num_experts_per_tok", "moe_topk", "num_experts_per_token")
 
@@ -43,7 +45,7 @@ class Sizes:
         experts: Routed experts of a layer; 0 for a dense model.
         used_experts: How many of them a token uses.
         linear: Inputs and outputs of every linear layer, by module name.
-        bits: Bits of a weight in a layer if they are stored quantised, else `None`.
+        bits: Bits of a weight in a layer if they are quantised, else `None`.
     """
 
     layers: int
@@ -126,7 +128,9 @@ def sizes(record: ModelRecord, memory: Memory, helpers: Helpers | None = None) -
         return helpers.with_torch.call(_counted, record)
 
     found = memory.general.recall(_SIZES, configuration_key(record), count)
-    return Sizes(**{**found, "linear": {name: (inputs, outputs) for name, inputs, outputs in found["linear"]}})
+    linear = {name: (inputs, outputs) for name, inputs, outputs in found["linear"]}
+    bits = ON_LOAD[record.quantised_on_load] if record.quantised_on_load else found["bits"]
+    return Sizes(**{**found, "linear": linear, "bits": bits})
 
 
 def are_counted(record: ModelRecord, memory: Memory) -> bool:
@@ -170,7 +174,7 @@ def _counted(record: ModelRecord) -> dict[str, Any]:
         "experts": experts,
         "used_experts": used,
         "linear": linear,
-        "bits": _bits(getattr(config, "quantization_config", None)) if record.is_packed else None,
+        "bits": None if record.quantised_on_load or not record.is_packed else _bits(config),
     }
 
 
@@ -178,20 +182,21 @@ def _stated(config: Any, names: tuple[str, ...]) -> Any:
     return next((value for name in names if (value := getattr(config, name, None))), None)
 
 
-def _bits(quantisation: Any) -> float:
-    """Bits of a quantised weight.
+def _bits(config: Any) -> float:
+    """Bits of a weight that is stored quantised.
 
     Raises:
         ValueError: The settings do not say.
     """
-    settings = quantisation if isinstance(quantisation, dict) else quantisation.to_dict()
+    stated: Any = getattr(config, "quantization_config", None)
+    settings = stated if isinstance(stated, dict) else stated.to_dict()
     if method := _METHODS.get(str(settings.get("quant_method"))):
         return method
     for name, bits in (("load_in_4bit", 4.0), ("load_in_8bit", 8.0), ("_load_in_4bit", 4.0), ("_load_in_8bit", 8.0)):
         if settings.get(name):
             return bits
-    if stated := next(_named_bits(settings), None):
-        return stated
+    if bits_named := next(_named_bits(settings), None):
+        return bits_named
     raise ValueError("the quantisation settings do not state the number of bits per weight")
 
 

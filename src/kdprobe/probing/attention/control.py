@@ -193,7 +193,7 @@ def controls(
 def _lack(context: AnalysisContext, members: Sequence[str], first: Student) -> Lack | None:
     """Why there are no random updates for an arm, or `None` if there are."""
     students = [context.bridges.students[name] for name in members]
-    same_base = all(student.base.digest == first.base.digest for student in students)
+    same_base = all(student.base.weights == first.base.weights for student in students)
     trained = any(student.adapter is not None for student in students)
     if not trained and same_base:
         return "no update"

@@ -123,7 +123,7 @@ def build(options: CircuitsOptions) -> CircuitsAnalysis:
 
 
 def _is_base(student: Student, untrained: Student) -> bool:
-    return student.adapter is None and student.base.digest == untrained.base.digest
+    return student.adapter is None and student.base.weights == untrained.base.weights
 
 
 def _selected_together(students: Sequence[Student]) -> list[list[Student]]:
@@ -152,4 +152,4 @@ def _loaded(context: AnalysisContext, student: Student, untrained: Student) -> t
     record = student.base if student.adapter else untrained.base
     refuse_packed(record.name, record)
     base = context.pool.bases.base(record, dtype="float32")
-    return base, trained, untrained.name if base.record.digest == untrained.base.digest else base.record.name
+    return base, trained, untrained.name if base.record.weights == untrained.base.weights else base.record.name

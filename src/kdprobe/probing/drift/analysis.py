@@ -44,7 +44,7 @@ class DriftAnalysis:
         chosen = chosen_students(context.students, self.options.students, "drift")
         students = trained_students(untrained, chosen, "Drift")
         prompts = self._prompts(context)
-        base = context.pool.merged(untrained)
+        base = context.pool.loaded(untrained)
         shared = self._draw(context, untrained.name, base, prompts)
         written, measured = {untrained.name: shared}, list[Measured]()
         with reading(untrained.name, base, keeps=True) as reference:
@@ -83,7 +83,7 @@ class DriftAnalysis:
         shared: Sequence[Sample],
     ) -> tuple[list[Sample], list[Measured]]:
         """A student's own text, and its divergence in both directions on both kinds of prompt."""
-        loaded = context.pool.merged(student)
+        loaded = context.pool.loaded(student)
         own = self._draw(context, student.name, loaded, prompts)
         measured = []
         with (

@@ -183,13 +183,13 @@ def chosen_students(students: Sequence[Student], names: Sequence[str], analysis:
 
 
 def load_in_full(pool: StudentPool, student: Student) -> LoadedModel:
-    """A merged student in float32, so that effects can be distinguished from rounding errors.
+    """A student in float32, merged, so that effects can be distinguished from rounding errors.
 
     Raises:
         KdprobeError: It is quantised, or cannot be loaded.
     """
     refuse_packed(student.name, student.base)
-    return pool.merged(student)
+    return pool.loaded(student)
 
 
 def refuse_packed(name: str, record: ModelRecord) -> None:
@@ -206,6 +206,6 @@ def refuse_packed(name: str, record: ModelRecord) -> None:
         raise KdprobeError(
             f"The weights of {name!r} are quantised ({record.quantisation}), so heads and circuits cannot be exchanged "
             "exactly.",
-            "Use weights that are not quantised, or analyses of attention (heads, divergence, attention, association) "
-            "and geometry, which do not merge adapters into quantised weights.",
+            "Use weights that are not quantised, or analyses that only read students, such as heads, divergence, "
+            "geometry, output_divergence and logit_lens.",
         )

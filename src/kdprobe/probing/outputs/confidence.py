@@ -38,7 +38,7 @@ class ConfidenceAnalysis:
             records = {record["id"]: record for record in context.records[student.name]}
             answers = [records[problem.id] for problem in context.problems]
             confidences = answer_confidence(
-                context.pool.merged(student),
+                context.pool.loaded(student),
                 context.problems,
                 answers,
                 batch_size=context.batch_size,

@@ -47,7 +47,7 @@ class ShapleyAnalysis:
         sequences = context.sequences[: self.options.problems]
         rows: list[dict[str, Any]] = []
         for student in chosen_students(context.students, self.options.students, "shapley"):
-            loaded = context.pool.merged(student)
+            loaded = context.pool.loaded(student)
             questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
             # Every order starts with all words hidden.
             total = sum(len(question) + 1 for question in questions) * self.options.orders

@@ -103,7 +103,7 @@ def circuit_changes(
 
 def student_changes(student: Student, first: Student, pool: StudentPool, dtype: Precision = "float32") -> Measured:
     """Measures the circuits of one student; arguments and errors as above."""
-    key = ("circuits", student, first.base.digest, dtype)
+    key = ("circuits", student, first.base.weights, dtype)
     return pool.once(key, partial(_measured, pool.bases, student, first, dtype))
 
 
@@ -122,7 +122,7 @@ class Measured:
 
 
 def _measured(bases: SharedBases, student: Student, first: Student, dtype: Precision) -> Measured:
-    if student.adapter is None and student.base.digest == first.base.digest:
+    if student.adapter is None and student.base.weights == first.base.weights:
         return Measured([], [], [])
     if student.adapter is not None and lies_beside(student.adapter):
         # The magnitudes of a DoRA are relative to the lengths of the base's rows, which rounding would change.
@@ -133,7 +133,7 @@ def _measured(bases: SharedBases, student: Student, first: Student, dtype: Preci
         model = attach(before, {"default": student.adapter}).model
         return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
-    after = bases.merged(student.base, student.adapter, dtype="float32").model
+    after = bases.student(student.base, student.adapter, dtype="float32").model
     rows = _rows(student, full_weights(before.model, after))
     return Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
 

@@ -67,7 +67,7 @@ def _compared(
     against_untrained: bool,
 ) -> list[Pair]:
     """Each student compared with one model, which reads every text only once."""
-    with reading(against.name, context.pool.merged(against), keeps=True) as reference:
+    with reading(against.name, context.pool.loaded(against), keeps=True) as reference:
         # In a function of its own, so that one student is released before the next is loaded.
         return [_pair(context, reference, student, texts, against_untrained) for student in students]
 
@@ -77,7 +77,7 @@ def _pair(
 ) -> Pair:
     differences = []
     with (
-        reading(student.name, context.pool.merged(student)) as read,
+        reading(student.name, context.pool.loaded(student)) as read,
         progress(f"Outputs of {student.name} and {reference.name}", len(texts), unit="tok") as bar,
     ):
         for text in texts:

@@ -57,7 +57,7 @@ def build(options: LogitLensOptions) -> LogitLensAnalysis:
 def _read(context: AnalysisContext, student: Student, texts: Sequence[Text]) -> LensedStudent:
     values = []
     with (
-        reading(student.name, context.pool.merged(student)) as read,
+        reading(student.name, context.pool.loaded(student)) as read,
         progress(f"Layers of {student.name}", len(texts), unit="tok") as bar,
     ):
         lens = lens_of(read)
