@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ _BLOCK = 64
 
 
 def write_packed(given: Path, folder: Path, kind: str, dtype: torch.dtype = torch.float32) -> Path:
-    """Quantises a model and writes it, as its publisher would: `nf4` (to compute in bfloat16) or `int8`."""
+    """Quantises a model and writes it, as publishers do: `nf4` to compute in bfloat16, `nf4-double`, or `int8`."""
     settings = {
         "nf4": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16),
+        "nf4-double": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
         "int8": BitsAndBytesConfig(load_in_8bit=True),
     }[kind]
     model = AutoModelForCausalLM.from_pretrained(given, quantization_config=settings, dtype=dtype)
@@ -54,19 +56,28 @@ def write_plain(given: Path, packed: Path, folder: Path) -> Path:
 
 def decode(stored: dict[str, Any], name: str) -> Any:
     """The values that a weight's bits stand for, flat in 4 bits; `None` if it is not quantised."""
-    if (absmax := stored.get(f"{name}.absmax")) is not None:
+    if f"{name}.absmax" in stored:
+        scales = _scales(stored, name)
         codes = stored[name].flatten()
         values = NF4[torch.stack([codes >> 4, codes & 15], dim=1).flatten().long()]
-        return values * absmax.repeat_interleave(_BLOCK)[: len(values)]
+        return values * scales.repeat_interleave(_BLOCK)[: len(values)]
     if (scales := stored.get(name.removesuffix("weight") + "SCB")) is not None:
         return stored[name].float() * scales[:, None] / 127
     return None
 
 
+def _scales(stored: dict[str, Any], name: str) -> Any:
+    """The scale of each block, which double quantisation stores in 8 bits."""
+    absmax = stored[f"{name}.absmax"]
+    if (steps := stored.get(f"{name}.nested_absmax")) is None:
+        return absmax
+    state = json.loads(bytes(stored[f"{name}.quant_state.bitsandbytes__nf4"].tolist()))
+    steps = steps.repeat_interleave(state["nested_blocksize"])[: len(absmax)]
+    return stored[f"{name}.nested_quant_map"][absmax.long()] * steps + state["nested_offset"]
+
+
 def merged_by_hand(plain: Path, adapter: Path) -> Any:
     """A plain model whose weights have a LoRA's scaled BA added to them."""
-    import json
-
     config = json.loads((adapter / "adapter_config.json").read_text())
     tensors, model = load_file(adapter / "adapter_model.safetensors"), AutoModelForCausalLM.from_pretrained(plain)
     with torch.no_grad():

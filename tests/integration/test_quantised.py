@@ -102,3 +102,13 @@ def test_refusals_load_no_weights(tiny_model, tmp_path):
     assert base.is_packed
     with pytest.raises(KdprobeError, match=r"The weights of 'four' are quantised \(bitsandbytes\)"):
         load_in_full(StudentPool(), Student("four", base))
+
+
+def test_weights_are_quantised_when_a_model_is_probed(packed, adapters, problem_file, tmp_path):
+    given = resolve(str(packed[0].path.parent / "given"))
+    analyses = {"analyses": ["geometry"], "adapters": adapters}
+    found = probed(given, problem_file, **analyses, quantization="nf4", out=tmp_path)
+    expected = probed(packed[1], problem_file, **analyses)
+    values, reference = (each.table("geometry")["relative"].to_numpy() for each in (found, expected))
+    np.testing.assert_allclose(values, reference, rtol=1e-3)
+    assert "with quantised weights (nf4 on load)" in found.page.read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from kdprobe.students.student import Student
 IDS = [[3, 17, 90, 45, 8, 120, 33, 61], [71, 5, 200, 9]]
 CASES = [
     ("llama", "nf4", False),
+    ("llama", "nf4-double", False),
     ("llama", "int8", False),
     ("llama", "nf4", True),
     ("qwen2", "int8", True),
@@ -183,3 +184,29 @@ def test_4_bits_that_bitsandbytes_decodes_otherwise_than_they_were_encoded_are_r
         KdprobeError, match=r"bitsandbytes misreads the 4-bit weights of '.*nf4': matrices of 64 x 64 in"
     ):
         load(record)
+
+
+def test_a_plan_refuses_what_quantised_students_cannot_do(packed_of, tiny_model, tiny_config, tmp_path, monkeypatch):
+    import tomllib
+
+    import kdprobe
+    from kdprobe.experiment.stages.engine import ChosenEngine
+
+    config = tomllib.loads(tiny_config(tiny_model).read_text())
+    config["student"] = {"model": str(packed_of(on_load=True)[0].path), "quantization": "nf4"}
+    config["probe"]["analyses"] = ["heads", "ablation", "circuits"]
+    monkeypatch.setattr(ChosenEngine, "_is_built_in", False)
+    with pytest.raises(UsageError) as refused:
+        kdprobe.plan(config, store=tmp_path, progress=False)
+    assert "probe.analyses (ablation, circuits): the weights of the student" in str(refused.value)
+    assert "are quantised (nf4 on load); the engine 'transformers' cannot evaluate its students" in str(refused.value)
+
+
+def test_copies_of_a_base_share_bits_and_scales(packed_of):
+    from kdprobe.models.shared_bases import SharedBases
+
+    bases, (record, _) = SharedBases(), packed_of()
+    first, second = (bases.base(record).model.model.layers[0].mlp.up_proj for _ in range(2))
+    assert first is not second
+    assert first.weight is second.weight
+    assert first.quant_state is second.quant_state is first.weight.quant_state

@@ -18,8 +18,9 @@ from kdprobe.models.reference import ModelRecord
 
 
 def same_weights(model: Any) -> Any:
-    """A copy of the model's modules over the same weights."""
-    return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
+    """A copy of the model's modules over the same weights, and, if they are quantised, over the same scales."""
+    scales = (module.quant_state for module in model.modules() if hasattr(module, "quant_state"))
+    return copy.deepcopy(model, {id(each): each for each in chain(model.parameters(), model.buffers(), scales)})
 
 
 def without_weights(model: Any) -> Any:
