@@ -329,11 +329,11 @@ def test_one_student_is_loaded_at_a_time(drift, tiny_record, make_adapter, monke
     from kdprobe.students.pool import StudentPool
 
     alive, most, reference, kept = [], [], [], []
-    merged, reading = StudentPool.merged, analysis.reading
+    load, reading = StudentPool.loaded, analysis.reading
 
     def counted(pool, student):
         gc.collect()
-        loaded = merged(pool, student)
+        loaded = load(pool, student)
         alive.append(weakref.ref(loaded.model))
         most.append(sum(model() is not None for model in alive))
         return loaded
@@ -346,7 +346,7 @@ def test_one_student_is_loaded_at_a_time(drift, tiny_record, make_adapter, monke
             yield reader
         kept.append(len(reference[0].kept))
 
-    monkeypatch.setattr(StudentPool, "merged", counted)
+    monkeypatch.setattr(StudentPool, "loaded", counted)
     monkeypatch.setattr(analysis, "reading", watched)
     students = [Student(f"s{seed}", tiny_record, make_adapter(tiny_record.path, seed)) for seed in range(4)]
     drift(Student("base", tiny_record), *students)

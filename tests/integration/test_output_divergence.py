@@ -411,12 +411,12 @@ def test_memory_grows_neither_with_the_text_nor_with_students(
     monkeypatch.setattr(reading, "CHUNK_BYTES", rows * 4 * vocabulary)
     students = [Student(f"s{seed}", base.base, make_adapter(base.base.path, seed)) for seed in range(3)]
     most, alive, wide = [], [], []
-    merged = StudentPool.merged
+    load = StudentPool.loaded
 
     def counted(pool, student):
         gc.collect()
         seen = len(wide)
-        loaded = merged(pool, student)
+        loaded = load(pool, student)
         # Merging an adapter checks the logits of a few tokens.
         del wide[seen:]
         alive.append(weakref.ref(loaded.model))
@@ -431,7 +431,7 @@ def test_memory_grows_neither_with_the_text_nor_with_students(
                 wide.append(result.numel())
             return result
 
-    monkeypatch.setattr(StudentPool, "merged", counted)
+    monkeypatch.setattr(StudentPool, "loaded", counted)
     with Watched():
         compare(base, tuned, *students, pairs=True)
     # The check on loading reads eight tokens.
