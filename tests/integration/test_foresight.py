@@ -97,12 +97,12 @@ def test_what_a_teacher_cannot_give_is_refused(plan, monkeypatch):
     assert plan(distill=published).stages
     monkeypatch.setattr(TransformersTeacher, "max_logprobs", 15, raising=False)
     told(plan, "top_logprobs is 16, but the teacher keeps at most 15", "Set it to 15 or less.")
-    told(plan, "'published' needs the teacher's whole distributions", "Use the teacher", distill=published)
+    told(plan, "'published' needs the teacher's whole next-token distribution", "Use the teacher", distill=published)
     assert plan(transfer={"top_logprobs": 15}).stages
     assert plan(distill={"name": "sequence"}).stages
     monkeypatch.delattr(TransformersTeacher, "max_logprobs")
     monkeypatch.delattr(TransformersTeacher, "score")
-    told(plan, "'published' needs the teacher's whole distributions", distill=published)
+    told(plan, "'published' needs the teacher's whole next-token distribution", distill=published)
 
 
 def test_an_architecture_without_gradient_checkpointing_is_named(plan, model):

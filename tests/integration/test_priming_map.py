@@ -370,7 +370,9 @@ def test_only_the_first_problems_are_read(teaching, tiny_record, problems):
     assert result.tables["priming_gain"]["problems"].tolist() == [4, 4]
 
 
-@pytest.mark.parametrize(("kept", "reason"), [(0, "No teacher is primed"), (1, "No teacher reads the bare question")])
+@pytest.mark.parametrize(
+    ("kept", "reason"), [(0, "No strategy primes the teacher"), (1, "No strategy gives the teacher the bare question")]
+)
 def test_without_a_primed_and_an_unprimed_teacher_there_is_no_gain(teaching, tiny_record, problems, kept, reason):
     given = teaching(Here(tiny_record))
     result, _ = run_gain(replace(given, primings=[given.primings[kept]]), problems, [("teacher", 0), ("unprimed", 0)])

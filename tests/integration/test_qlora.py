@@ -98,7 +98,7 @@ def test_a_whole_run_with_a_quantised_student(on_load, packed_of, tiny_model, ti
     assert run.results.record["student"]["quantisation"] == words
     assert set(run.analyses.tables) == set(config["probe"]["analyses"])
     page = run.report().read_text(encoding="utf-8")
-    assert f"quantised ({words}), adapters beside them" in page
+    assert f"quantised ({words}), adapters not merged" in page
     student = run.students["teacher"]
     assert words in (student.adapter / "README.md").read_text()
     loaded, untrained = student.load().model, run.students["untrained"].load().model

@@ -89,9 +89,9 @@ def test_answers_and_likelihoods_are_those_of_the_merged_weights(
     for column in ("log_p_gold_value", "log_p_gold_solution"):
         np.testing.assert_allclose(ours[column], theirs[column], atol=1e-3)
     # What the records say of it, and the one line for people.
-    assert ours["conditions"][0]["decoding"]["weights"] == "quantised (bitsandbytes), adapters beside them"
+    assert ours["conditions"][0]["decoding"]["weights"] == "quantised (bitsandbytes), adapters not merged"
     assert "weights" not in theirs["conditions"][0]["decoding"]
-    assert found.engine.endswith("float32, quantised (bitsandbytes), adapters beside them")
+    assert found.engine.endswith("float32, quantised (bitsandbytes), adapters not merged")
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])

@@ -83,7 +83,7 @@ def shared(real, student, prompts, decoding, on_tokens):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (unfinished, "finished is False; by the last token, it should be True"),
+        (unfinished, "finished is False, but judging by the answer's last token it should be True"),
         (shifted, "reads a different prompt"),
         (endless, "continues after a token that ends the answer"),
         (long, "writes 13 tokens; the budget is 12"),

@@ -193,8 +193,8 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
     (on,) = [each for each in against if "in the base: the single circuit that " in each]
     assert "(Q of layer 4, head 0) significantly shifts log p against the gain on the later folds, by -1.0" in on
     assert sentences[-1] == (
-        "s: 3 of 5 single circuits were switched: those that rank highest by a gradient-based estimate, on all "
-        "problems, or on the earlier folds alone. Effects are not tested on the problems that were used for this "
+        "s: 3 of 5 single circuits were switched: those that rank highest by a gradient-based estimate, either "
+        "on all problems or on only the earlier folds. Effects are not tested on the problems that were used for this "
         "selection."
     )
     every = " ".join(spoken(student_of(FIVE, problems=8)))
@@ -209,7 +209,7 @@ def test_the_first_circuit_is_measured_on_folds_that_did_not_select_it():
 def test_one_circuit_is_spoken_of_in_the_singular(value, verb):
     changes = {Circuit("q", 0, 0): value, Circuit("q", 1, 0): -6.0}
     assert spoken(student_of(changes, 1))[-1].startswith(
-        "s: 1 of 2 single circuits was switched: the one that ranks highest by a gradient-based estimate, on all "
+        "s: 1 of 2 single circuits was switched: the one that ranks highest by a gradient-based estimate, "
     )
     few = spoken(student_of({Circuit("q", 0, 0): value}, layers=False, problems=3))
     assert sum(f") {verb} log p" in each and "too few for a test" in each for each in few) == 2

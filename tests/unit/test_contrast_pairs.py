@@ -250,7 +250,7 @@ def test_the_largest_shares_are_named_for_what_they_are():
         shares[:, SITES.index(site)] = share
     runs, parts, largest = _group_sentences(Group("a", [student("a", clean, other, shares)]))
     assert "prefers the original problem's answer in 12 of 12 original runs" in runs
-    assert "at the words of the steps before layer 0 (0.90, 0.90 to 0.90) and the position of the answer" in parts
+    assert "is the words of the steps before layer 0 (0.90, 0.90 to 0.90) and the position of the answer" in parts
     assert "patched at all positions, layer 2, head 5 has the largest effect of all heads (-0.70" in largest
     many = student("a", np.ones(1234), -np.ones(1234), np.ones((1234, len(SITES))))
     assert "in 1,234 of 1,234 original runs" in next(_group_sentences(Group("a", [many])))
@@ -276,10 +276,10 @@ def test_a_site_that_few_problems_have_is_not_named():
     clean, other, shares = drawn(np.random.default_rng(2), 12)
     rare = [index for index, site in enumerate(SITES) if site.kind == "residual" and site.part == "steps"]
     shares[:, rare] = 9.0
-    (sentence,) = [each for each in _sentences(clean, other, shares) if "parts of the text" in each]
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "part of the text" in each]
     assert "the words of the steps" in sentence
     shares[5:, rare] = np.nan
-    (sentence,) = [each for each in _sentences(clean, other, shares) if "parts of the text" in each]
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "part of the text" in each]
     assert "the words of the steps" not in sentence
 
 

@@ -108,8 +108,8 @@ def test_extreme_tails_stay_finite(kind, ours, theirs):
     [
         ("jsd", {"skew": 0.1}, "no parameter 'skew'. Its only parameter is 'beta'"),
         ("forward-kl", {"beta": 0.5}, "no parameter 'beta'. It has no parameters"),
-        ("skew-kl", {"skew": 1.0}, "between 0 and 1"),
-        ("jsd", {"beta": 0.0}, "between 0 and 1"),
+        ("skew-kl", {"skew": 1.0}, "above 0 and below 1"),
+        ("jsd", {"beta": 0.0}, "above 0 and below 1"),
     ],
 )
 def test_wrong_parameters_are_refused(kind, given_, words):

@@ -63,7 +63,7 @@ def test_what_would_change_numbers_is_refused(launched, variables, sentence):
     [
         (SHARDED, 2, "bitsandbytes", "FSDP2 cannot divide them.*accelerate#3874"),
         ({}, 2, "bitsandbytes", "trains on them in one process only"),
-        ({}, 1, "gptq", "trains only on those that bitsandbytes quantised"),
+        ({}, 1, "gptq", "trains on such weights only if bitsandbytes quantised them"),
     ],
     ids=["FSDP2", "DDP", "another library"],
 )

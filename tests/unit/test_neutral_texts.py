@@ -210,7 +210,7 @@ def test_too_little_to_tell(problems, texts, said):
     sentence = next(_sentences(found))
     assert said in sentence
     assert "at least 6 problems and 19 neutral texts are needed" in sentence
-    assert "The largest divergence in excess of that after neutral text is in layer 1, head 1 (+" in sentence
+    assert "The divergence after priming exceeds that after neutral text most in layer 1, head 1 (+" in sentence
 
 
 def test_a_layout_without_priming_stays_as_it_is():

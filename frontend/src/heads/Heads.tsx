@@ -85,7 +85,7 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, first: s
     against === null ? "" : `Paired difference from ${against}.`,
     metric.startsWith("log_p_gold") ? TARGETS : "",
     table === "ablation" ? "A negative effect means that the gold text is less likely without the head: the student relies on this head." : "",
-    against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
+    against === null && !causal ? "Values are means over problems; a measure of weights alone does not depend on them." : "",
   ];
   const reach = [
     grid.exact ? exactNote(grid.exact, first, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",

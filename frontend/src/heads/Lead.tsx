@@ -92,7 +92,7 @@ function Tested({ set }: { set: HeadSet | undefined }) {
     <>
       {" "}
       {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
-      {as_large === 0 ? `, the smallest that ${random} can give` : ""}).
+      {as_large === 0 ? `, the smallest that ${random} ${sets} can give` : ""}).
     </>
   );
 }

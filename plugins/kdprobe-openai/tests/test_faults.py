@@ -123,9 +123,9 @@ def test_retry_after_may_be_a_date_and_has_a_limit(make, server):
 
 
 UNUSABLE = {
-    "missing": (lambda data: data["choices"][0].update(logprobs=None), "the server sends none"),
-    "empty": (lambda data: content(data).clear(), "the server sends none"),
-    "no list": (lambda data: data["choices"][0].update(logprobs=[1]), "the server sends none"),
+    "missing": (lambda data: data["choices"][0].update(logprobs=None), "the server's answer contains none"),
+    "empty": (lambda data: content(data).clear(), "the server's answer contains none"),
+    "no list": (lambda data: data["choices"][0].update(logprobs=[1]), "the server's answer contains none"),
     "too few tokens": (lambda data: content(data).pop(2), r"reports \d+ tokens but returns log-probabilities for \d+"),
     "too few tokens, uncounted": (
         lambda data: (content(data).pop(2), data.pop("usage")),

@@ -168,7 +168,7 @@ def parameter_of(kind: str, parameters: dict[str, float]) -> float:
     weight = parameters.get(name, default)
     # At skew 1, and at both ends of beta, there is nothing left to learn.
     if name and not (0 <= weight < 1 if name == "skew" else 0 < weight < 1):
-        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "Set it to a value between 0 and 1.")
+        raise KdprobeError(f"{name!r} of {kind!r} is {weight}.", "Set it above 0 and below 1; `skew` may be 0.")
     return weight
 
 

@@ -55,8 +55,8 @@ class PublishedDistiller:
         """
         if not isinstance(teacher, ScoringTeacher) or isinstance(teacher, LimitedTeacher):
             raise UsageError(
-                "The distiller 'published' needs the teacher's whole distributions over the tokens of its own prompt, "
-                "which this teacher does not provide.",
+                "The distiller 'published' needs the teacher's whole next-token distribution at every position of "
+                "the teacher's prompt, which this teacher does not provide.",
                 "Use the teacher 'transformers'.",
             )
 

@@ -213,8 +213,8 @@ def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
         return []
     evidence = f"The server read prompts that the tokenizer's chat template does not produce: {', '.join(unlike)}."
     action = (
-        "Read the server's prompts in prompts.parquet: it uses a different template, different arguments, or its own "
-        "date."
+        "The server uses a different template, different arguments, or its own date; read its prompts in "
+        "prompts.parquet."
     )
     return [Finding("server-prompt", evidence, action)]
 

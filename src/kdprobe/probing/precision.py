@@ -71,8 +71,8 @@ def rounding(bridges: Bridges, problems: int) -> tuple[pd.DataFrame, str] | None
     table = pd.DataFrame(rows)
     layers = sorted(set(table["layer"]))
     return table, (
-        f"Students were run in {bridges.dtype}. On average over layer{'s' if len(layers) > 1 else ''} "
-        f"{enumerated([str(layer) for layer in layers])} and {counted(min(CHECKED, problems), 'problem')}, rounding "
+        f"Students were run in {bridges.dtype}. On average over {counted(min(CHECKED, problems), 'problem')} and "
+        f"layer{'s' if len(layers) > 1 else ''} {enumerated([str(layer) for layer in layers])}, rounding "
         f"moves {table['moved'].mean():.2%} of a query's attention to other keys, compared with the same weights in "
         f"float32; it changes no attention weight there by more than {table['largest'].max():.2g}."
     )

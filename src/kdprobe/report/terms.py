@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A head has moved if a stated measure of its attention differs significantly, by at least a threshold, from "
-        "the same head's in the first student compared (for a teacher: from its own attention after neutral text).",
+        "By a stated measure, the head's attention differs significantly, and by at least a threshold, from that in the "
+        "student that the others are compared with (for a teacher: from that after neutral text).",
     ),
 }
 

@@ -132,7 +132,8 @@ def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
         "does not end answers.",
     )
     require(
-        answer.finished is ended, f"{label}: finished is {answer.finished}; by the last token, it should be {ended}."
+        answer.finished is ended,
+        f"{label}: finished is {answer.finished}, but judging by the answer's last token it should be {ended}.",
     )
 
 

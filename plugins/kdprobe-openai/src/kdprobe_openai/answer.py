@@ -116,7 +116,7 @@ class Answer:
             UnusableError: They are missing or malformed, or there are fewer than k.
         """
         if not isinstance(self.entries, list) or not self.entries:
-            raise UnusableError("the server sends none")
+            raise UnusableError("the server's answer contains none")
         # Some servers count the thinking and do not describe it.
         counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
         if self.tokens is not None and len(self.entries) not in counts:

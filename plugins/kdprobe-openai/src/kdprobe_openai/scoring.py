@@ -83,7 +83,9 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
     if len(set(counts)) > 1:
         raise UnusableError("the server's log-probabilities have columns of different lengths")
     if counts[0] != length:
-        raise UnusableError(f"the server describes {counts[0]} tokens, but the prompt and the text have {length}")
+        raise UnusableError(
+            f"the server returns log-probabilities of {counts[0]} tokens, but the prompt and the text have {length} together"
+        )
     entries = (
         {"token": token, "logprob": logprob, "top_logprobs": _listed(top)}
         for token, logprob, top in zip(*(column[begin:] for column in columns), strict=True)

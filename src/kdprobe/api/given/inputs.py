@@ -150,7 +150,7 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
                 raise UsageError(
                     f"The problem file {name} {'is not a .jsonl file' if Path(name).exists() else 'does not exist'}.",
                     "Write problems as JSON lines with `question` and `answer` to a file that ends in .jsonl, or read "
-                    "the file with pandas and pass the table to the Python function.",
+                    "the file with pandas and pass the table to kdprobe in Python, as the argument `problems`.",
                 )
             spec = host.get("problem-sources", name).spec
             finite, dataset = getattr(spec, "finite", False), getattr(spec, "dataset", None)

@@ -151,8 +151,7 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
     """Prints measures that can distinguish arms whose accuracies are at the floor; not adjusted for multiplicity."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(
-        "Other measures: correct steps, in points", "a - b", "points, 95% CI",
-        *(["log p(gold), 95% CI"] if scored else []),
+        "Other measures, with 95% CI", "a - b", "correct steps, points", *(["log p(gold), nats"] if scored else []),
     )  # fmt: skip
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():

@@ -47,7 +47,8 @@ def show_plan(result: PlanResult, free: int | None) -> None:
     for distiller, modules in result.adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
     out().print(
-        f"Stage keys include the number of CPU threads ({result.threads}); set `threads` in [resources] to pin it."
+        f"Finished stages are reused only with the same number of CPU threads (now {result.threads}); set `threads` "
+        "in [resources] to fix it."
     )
 
 

@@ -58,9 +58,9 @@ def _evidence(rate: LeakRate) -> str:
         f"{rate.name} {test.rate_a:.1%}, {rate.against} {test.rate_b:.1%} ({test.difference * 100:+.1f} points, "
         f"{interval}Holm-adjusted p = {p_text(rate.p_holm or 0.0)}, {over})."
     )
-    teacher = f" The trace is in {rate.teacher:.1%} of the teacher's own answers." if rate.teacher is not None else ""
     examples = "; ".join(f"{example.problem}: “{example.text}”" for example in rate.examples)
-    return f"{measured}{teacher} For example, {examples}."
+    teacher = f" Of the teacher's own answers, {rate.teacher:.1%} do so too." if rate.teacher is not None else ""
+    return f"{measured} For example, in the student's answers: {examples}.{teacher}"
 
 
 def _action(found: Sequence[LeakRate]) -> str:

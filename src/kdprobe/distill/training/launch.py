@@ -116,8 +116,9 @@ def _refuse_quantised(student: ModelRecord) -> None:
     subject = f"The weights of the student {student.name!r} are quantised ({student.quantisation})"
     if not student.is_of_bitsandbytes:
         raise UsageError(
-            f"{subject}, and kdprobe trains only on those that bitsandbytes quantised.",
-            "Use weights that are not quantised, with student.quantization if memory is short.",
+            f"{subject}, and kdprobe trains on such weights only if bitsandbytes quantised them.",
+            "Choose a model whose weights are not quantised; if memory is short, student.quantization quantises them "
+            "when they are loaded.",
         )
     if is_sharded():
         raise UsageError(

@@ -72,7 +72,7 @@ def too_little_evidence(
     if primed and not any(arm.unprimed for arm in arms):
         yield Finding(
             "no-unprimed-arm",
-            "No teacher reads the bare question, so this run cannot show what priming changes.",
+            "No strategy gives the teacher the bare question, so this run cannot show what priming changes.",
             'Add "none" to strategies.',
         )
     yield from few_seeds((arm.strategy, arm.student.seed) for arm in arms)

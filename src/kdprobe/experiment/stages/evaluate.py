@@ -194,7 +194,7 @@ def _conditions(
         decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
         decoding["engine"] = engine_name(settings)
     if base and base.is_packed:
-        decoding["weights"] = f"quantised ({base.quantisation}), adapters beside them"
+        decoding["weights"] = f"quantised ({base.quantisation}), adapters not merged"
     conversation = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in settings.get("conversation", {}).items()

@@ -95,8 +95,9 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     folder = adapter if isinstance(adapter, Path) else adapter.path
     if base.record.is_packed:
         raise UsageError(
-            f"The adapter {folder} cannot be merged into the model {base.record.name!r}: its weights are quantised "
-            f"({base.record.quantisation}), and quantising the sum would round the update.",
+            f"The adapter {folder} cannot be merged into the model {base.record.name!r}: the model's weights are "
+            f"quantised ({base.record.quantisation}), and quantising the sum of weights and update would lose part of "
+            "the update to rounding.",
             "Use weights that are not quantised.",
         )
     base = with_its_vocabulary(base, folder)

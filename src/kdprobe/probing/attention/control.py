@@ -174,8 +174,8 @@ def controls(
         return Controls({}, ["Pattern files contain no weights, so there are no random updates to compare with."])
     if not options.control:
         sentence = (
-            "How many heads would move after random weight updates of the same size as a student's own was not "
-            "measured; to count those heads, set the option `control`."
+            "Random weight updates of the same size as a student's own were not tried; to count how many heads they "
+            "would move, set the option `control`."
         )
         return Controls({}, [sentence])
     first, *others = [student for student in context.students if student.name in values]

@@ -166,11 +166,11 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         if not comparison.decidable:
             few = counted(comparison.problems, "problem is", "problems are")
             return f"{pair}: {few} too few to tell whether a head moved. {largest}"
-        return f"{pair}: no head moved.{_untold(comparison, threshold)} {largest}"
+        return f"{pair}: no head moved.{_untold(comparison, threshold, 'head')} {largest}"
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
     most = f". The largest changes in {comparison.metric} are in " if len(heads) > _NAMED else ": "
-    return f"{pair}: {lead}{most}{changes}.{_untold(comparison, threshold)}"
+    return f"{pair}: {lead}{most}{changes}.{_untold(comparison, threshold, 'other head')}"
 
 
 def _enough(effect: Array, p: Array, problems: int, threshold: Threshold) -> NDArray[np.bool_]:
@@ -184,14 +184,14 @@ def _large(effect: Array, threshold: Threshold) -> NDArray[np.bool_]:
     return large
 
 
-def _untold(comparison: Comparison, threshold: Threshold) -> str:
+def _untold(comparison: Comparison, threshold: Threshold, noun: str) -> str:
     """How many heads changed enough to have moved, but on too few problems; empty if there are none."""
     effect = comparison.effect.value
     count = int((undecided(comparison, threshold) & np.isfinite(effect)).sum())
     if not count:
         return ""
     return (
-        f" {counted(count, 'other head')} changed enough but could not be tested, because fewer than {FEWEST_PROBLEMS} "
+        f" {counted(count, noun)} changed enough but could not be tested, because fewer than {FEWEST_PROBLEMS} "
         "problems show a change or the metric is undefined on some problem."
     )
 

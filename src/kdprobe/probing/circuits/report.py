@@ -98,10 +98,10 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
         yield family.largest(CIRCUITS, chosen, before, "single circuits", is_tested=not arm.is_selected)
     if arm.is_selected:
         was, those = ("was", "the one that ranks") if len(chosen) == 1 else ("were", "those that rank")
-        folds = ", or on the earlier folds alone" if selection.before else ""
+        folds = "either on all problems or on only the earlier folds" if selection.before else "on all problems"
         yield (
             f"{name}: {len(chosen)} of {counted(len(arm.screened), 'single circuit')} {was} switched: {those} highest "
-            f"by a gradient-based estimate, on all problems{folds}. Effects are not tested on the problems that were "
+            f"by a gradient-based estimate, {folds}. Effects are not tested on the problems that were "
             "used for this selection."
         )
 

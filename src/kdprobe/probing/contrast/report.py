@@ -111,8 +111,8 @@ def _group_sentences(group: Group) -> Iterator[str]:
     averaged = ", averaged over seeds" if group.combined else ""
     seeds = " with every seed" if group.combined else ""
     shares = (
-        "Effects as shares of the difference between the original and the counterfactual run are averaged over the "
-        f"{counted(used, 'problem')} on which the student prefers the right answer in both runs{seeds}; effects in "
+        "Effects given as shares (of the difference between the original and the counterfactual run) are averaged "
+        f"over the {counted(used, 'problem')} on which the student prefers the right answer in both runs{seeds}; effects in "
         "nats are averaged over all problems."
         if used
         else f"There is no problem on which the student prefers the right answer in both runs{seeds}, so effects are "
@@ -142,8 +142,8 @@ def _group_sentences(group: Group) -> Iterator[str]:
         [f"{PART_PHRASES[site.part]} before layer {site.layer} ({_value(rows[site])})" for site in carried]
     )
     yield (
-        f"{name}: compared with other parts of the text, the residual stream carries the largest share of the "
-        f"difference between the runs at {parts}."
+        f"{name}: the part of the text where the residual stream carries the largest share of the difference between "
+        f"the runs is {parts}."
     )
     largest = []
     for kind, plural in (("mlp", "MLPs"), ("head", "heads")):

@@ -86,8 +86,9 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
     for kind in KINDS:
         of_kind = [sample for sample in samples if sample.prompt.kind == kind]
         prompts = len({sample.prompt.id for sample in of_kind})
-        noun = "test prompt" if kind == "task" else "neutral prompt"
-        parts.append(f"{counted(prompts, noun)} ({sum(len(sample.tokens) for sample in of_kind):,} sampled tokens)")
+        noun, about = ("test prompt", "") if kind == "task" else ("neutral prompt", "unrelated to the task; ")
+        tokens = sum(len(sample.tokens) for sample in of_kind)
+        parts.append(f"{counted(prompts, noun)} ({about}{tokens:,} sampled tokens)")
     return (
         f"For each prompt, {untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} "
         f"tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. KL({untrained} || student) is measured on "

@@ -107,7 +107,9 @@ def _lowest(sweep: Sweep, seed: int) -> str:
     lowest = [index for index in leading if below[index]]
     if not lowest:
         top = f"among the top {NAMED} whichever fold is left out"
-        none = f"no head that stays {top} has an effect significantly below 0" if leading else f"no head stays {top}"
+        none = f"no head stays {top}"
+        if leading:
+            none = f"of the heads that stay {top}, none has an effect significantly below 0"
         return (
             f"the ranking of the {len(sweep.heads)} heads whose effects were computed exactly depends on the problems: "
             f"{none}."

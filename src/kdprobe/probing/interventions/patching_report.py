@@ -145,7 +145,8 @@ def _sentence(pair: Patched, seed: int) -> str:
     none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
     if (towards.mean(axis=0) > 0).any():
         none = "the ranking of heads by their shift in the direction of the gain depends on the problems: " + (
-            f"no head that stays among the top {NAMED} whichever fold is left out shifts log p in that direction"
+            f"of the heads that stay among the top {NAMED} whichever fold is left out, none shifts log p in that "
+            "direction"
             if leading
             else f"no head stays among the top {NAMED} whichever fold is left out"
         )

@@ -154,7 +154,7 @@ def _box(answers: pd.DataFrame, measure: str) -> Figure:
             pointpos=0,
         )
     figure.update_layout(boxmode="group", yaxis_title=unit, xaxis={"type": "category"})
-    return Figure(f"{title} of correct and wrong answers", "Each point is an answer.", figure.to_plotly_json())
+    return Figure(f"{title}: correct and wrong answers compared", "Each point is an answer.", figure.to_plotly_json())
 
 
 def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:

@@ -68,7 +68,7 @@ def teacher_reading(teaching: Teaching) -> Iterator[Reading]:
             last hidden states.
     """
     loaded = loaded_teacher(
-        teaching, "gives only its most likely tokens, from which the KL divergence cannot be computed"
+        teaching, "returns probabilities of only its most likely tokens, but the probability of every token is needed"
     )
     with reading(TEACHER, loaded) as read:
         yield read

@@ -37,8 +37,8 @@ class PrimingGainAnalysis:
         unprimed = next((priming.strategy for priming in teaching.primings if priming.unprimed), None)
         primed = [priming for priming in teaching.primings if not priming.unprimed]
         if teaching.primings and (unprimed is None or not primed):
-            lacking = "reads the bare question" if primed else "is primed"
-            return AnalysisResult({}, statements=[f"No teacher {lacking}, so no gain from priming can be measured."])
+            lacking = "gives the teacher the bare question" if primed else "primes the teacher"
+            return AnalysisResult({}, statements=[f"No strategy {lacking}, so no gain from priming can be measured."])
         problems = context.problems[: self.options.problems]
         try:
             with teacher_reading(teaching) as teacher:

@@ -64,8 +64,8 @@ def summary(heads: Sequence[PrimedHeads]) -> dict[str, Any]:
 def _read_sentence(teaching: Teaching, options: PrimingHeadsOptions) -> str:
     return (
         f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and "
-        f"after each prompt with {counted(options.neutral, 'neutral text')} of the same length in place of the "
-        "priming. Attention is measured at the tokens from which the response is predicted."
+        "after each prompt with its priming replaced by neutral text of the same length "
+        f"({counted(options.neutral, 'text')}{', one at a time' if options.neutral > 1 else ''}). Attention is measured at the tokens from which the response is predicted."
     )
 
 
@@ -125,14 +125,14 @@ def _outcome(each: PrimedHeads) -> str:
         ]
         return (
             f"{enumerated(few)}: too few to tell whether a head moved; at least {FEWEST_PROBLEMS} problems and "
-            f"{FEWEST_DRAWS} neutral texts are needed. The largest divergence in excess of that after neutral text is "
-            f"in {_listed(each, largest)}."
+            f"{FEWEST_DRAWS} neutral texts are needed. The divergence after priming exceeds that after neutral text "
+            f"most in {_listed(each, largest)}."
         )
     moved = {measure: each.moved_heads(measure) for measure in TESTED}
     if not any(moved.values()):
         return (
-            f"None of the {total} heads is shown to have moved. The largest divergence in excess of that after neutral "
-            f"text is in {_listed(each, largest)}."
+            f"None of the {total} heads is shown to have moved. The divergence after priming exceeds that after "
+            f"neutral text most in {_listed(each, largest)}."
         )
     found = len({head for heads in moved.values() for head in heads})
     by = "; ".join(
