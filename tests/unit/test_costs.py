@@ -164,8 +164,8 @@ def distill(batch_size, units=100, dtype="bfloat16", **changed):
     return Piece("distill", {"distiller": {"plugin": "logits"}, "options": options, "dtype": dtype}, units, "none")
 
 
-def evaluate(batch_size, units=1319):
-    return Piece("evaluate", {"protocol": {"dtype": "auto", "batch_size": batch_size}}, units)
+def evaluate(batch_size, units=1319, dtype="auto"):
+    return Piece("evaluate", {"protocol": {"dtype": dtype, "batch_size": batch_size}}, units)
 
 
 def test_the_tokens_of_a_stage_are_counted():
@@ -290,3 +290,21 @@ def test_a_stage_with_shorter_answers_is_compared_with_shorter_answers():
     predicted = dataclasses.replace(MODEL, answer=50.0).use(short, held).seconds
     found = Rates([manifest(short, predicted)], MODEL, lambda *_: held).of(transfer())
     assert found.factor == pytest.approx(1)
+
+
+def test_a_spread_model_is_compared_with_all_devices_which_take_turns(pure):
+    spread = dataclasses.replace(MODEL, spread_teacher=True)
+    (said,) = misfits([("transfer", spread.use(transfer(), parse("h100 x 8")))])
+    assert "8 H100s hold 640 GB" in said
+    assert "use 16" not in said  # a machine has 8
+    (said,) = misfits([("evaluate", MODEL.use(evaluate(1, dtype="float32"), parse("rtx-4090")))])
+    assert 'spread it over 2 RTX 4090s with student.device_map = "auto"' in said
+    one, two = (
+        Runner(SMALL, "bfloat16", Devices(SLOW, count), spread=True).reading_seconds(9, 9, 9, 1) for count in (1, 2)
+    )
+    assert one == two
+    held, split = (
+        Runner(LARGE, "bfloat16", Devices(TABLE["h100"], 16), spread=each).running_memory(0, 0, 0)
+        for each in (False, True)
+    )
+    assert split - 1.5e9 == pytest.approx((held - 1.5e9) / 16 + 2 * max(LARGE.body / 126, LARGE.head))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
     from kdprobe.comparison.scoring import Score
+    from kdprobe.models.devices.placement import DeviceMap
     from kdprobe.models.reference import Dtype, Quantization
 
 
@@ -47,6 +48,7 @@ def evaluate(
     template_arguments: Mapping[str, Any] | None = None,
     dtype: Dtype = "auto",
     quantization: Quantization | None = None,
+    device_map: DeviceMap | None = None,
     engine: str = "transformers",
     model_type: str = "hf",
     model_args: str = "",
@@ -89,6 +91,8 @@ def evaluate(
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
         quantization: Quantise the weights when they are loaded, with bitsandbytes: `nf4` (4 bits) or `int8` (8 bits).
             Adapters stay beside them.
+        device_map: How to spread the weights over all GPUs: `auto`, `balanced`, `balanced_low_0` or `sequential`; by
+            default, one device holds them.
         engine: What runs the models: `transformers`, or an engine from a plugin, such as `vllm`.
         model_type: `hf`, or any other lm-eval model type, which kdprobe does not run itself:
             `openai-chat-completions`, ...
@@ -158,6 +162,7 @@ def evaluate(
             batch_size=batch_size,
             quantization=quantization,
             engine=runner,
+            device_map=device_map,
         )
         stages = evaluations.stages
         copies = record_files(Path(out) if out else None, [*stages, *document_names(evaluations.tasks)])

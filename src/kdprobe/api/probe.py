@@ -11,6 +11,7 @@ from kdprobe.api.given.inputs import checked_options, conversation_of, create, p
 from kdprobe.api.results.probe import ProbeResult
 from kdprobe.api.session import AnyPath, calling
 from kdprobe.errors import UsageError
+from kdprobe.models.devices.placement import DeviceMap, named_placement
 from kdprobe.models.reference import Precision, Quantization
 from kdprobe.words import counted
 
@@ -43,6 +44,7 @@ def probe(
     batch_size: int = 8,
     dtype: Precision = "float32",
     quantization: Quantization | None = None,
+    device_map: DeviceMap | None = None,
     patterns: Mapping[str, AnyPath | NDArray[np.floating] | Sequence[Any]] | Sequence[str] = (),
     analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]] = DEFAULT_ANALYSES,
     head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
@@ -71,6 +73,7 @@ def probe(
         dtype: Data type of the students' weights: `float32`, `bfloat16` or `float16`. In 16 bits, results say how far
             rounding moves attention patterns, and analyses that need float32 are refused.
         quantization: Quantise the model's weights when they are loaded: `nf4` or `int8`; adapters stay beside them.
+        device_map: How to spread the weights over all GPUs: `auto`, `balanced`, `balanced_low_0` or `sequential`.
         patterns: Attention patterns of one or several prompts: a dict that maps names to files, folders, arrays
             `[layer, head, query, key]` or the `attentions` that a model returns; or a list of paths.
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
@@ -89,8 +92,7 @@ def probe(
 
     Raises:
         UsageError: Arguments contradict each other, or a name is unknown.
-        KdprobeError: A model, a problem or a pattern cannot be read; TransformerLens disagrees with Hugging Face; or an
-            analysis lacks what it needs.
+        KdprobeError: Something cannot be read, TransformerLens disagrees with Hugging Face, or an analysis lacks input.
     """
     from kdprobe.api.results.probed_students import ProbedStudents
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
@@ -102,7 +104,7 @@ def probe(
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
             raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
-        if patterns and (adapters or against or template_of or quantization or dtype != "float32"):
+        if patterns and (adapters or against or template_of or quantization or device_map or dtype != "float32"):
             raise UsageError("Options about models and adapters need MODEL and cannot be used with --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
@@ -126,9 +128,9 @@ def probe(
             from kdprobe.problems.draw import first_problems
             from kdprobe.students.resolve import resolve_students
 
-            source = problem_source(host, problems, given)
+            source, placement = problem_source(host, problems, given), named_placement(device_map)
             context = AnalysisContext(
-                students=resolve_students(model, adapters, against, conversation, quantization),
+                students=resolve_students(model, adapters, against, conversation, quantization, placement=placement),
                 problems=first_problems(source.source, limit),
                 batch_size=batch_size,
                 head_metrics=head_metrics_of(host),

@@ -48,6 +48,7 @@ Examples:
 @click.option("--batch-size", help="Problems per batch; by default, chosen to fit in memory and maximise throughput.")
 @options.conversation_options
 @options.dtype_option
+@options.device_map_option
 @options.engine_option
 @click.option("--model-type", show_default=True, help="Any lm-eval model type, such as openai-chat-completions.")
 @click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")

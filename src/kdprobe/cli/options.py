@@ -12,6 +12,7 @@ import click
 from kdprobe.api.session import DEFAULT_STORE, NO_PLUGINS, PLUGINS_DIR, STORE
 from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.inputs import read_options, read_template_arguments
+from kdprobe.models.devices.placement import DeviceMap
 from kdprobe.models.reference import Dtype, Quantization
 
 
@@ -237,11 +238,10 @@ def column_options(function: Any) -> Any:
     return response(gold(identifier(encoding(function))))
 
 
-def dtype_option(function: Any) -> Any:
-    """`--dtype`, for every command that loads weights."""
-    return click.option(
-        "--dtype",
-        type=click.Choice(get_args(Dtype)),
-        show_default=True,
-        help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
-    )(function)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(get_args(Dtype)),
+    show_default=True,
+    help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
+)
+device_map_option = click.option("--device-map", type=click.Choice(get_args(DeviceMap)), help="Use several GPUs.")

@@ -8,17 +8,8 @@ from typing import Any, get_args
 import click
 
 from kdprobe.api.probe import DEFAULT_ANALYSES, probe
+from kdprobe.cli import options
 from kdprobe.cli.complete.plugins import models, provided
-from kdprobe.cli.options import (
-    calls,
-    conversation_options,
-    json_option,
-    plugin_options,
-    problems_option,
-    quiet_option,
-    settings_option,
-    students_options,
-)
 from kdprobe.models.reference import Precision
 
 EPILOG = """\b
@@ -31,19 +22,20 @@ Examples:
 """
 
 
-@calls(probe)
+@options.calls(probe)
 @click.command(epilog=EPILOG)
 @click.argument("model", required=False, shell_complete=models)
-@students_options
+@options.students_options
 @click.option("--against", metavar="NAME|OTHER", help="Compare with this adapter, or another model, instead of MODEL.")
-@problems_option
-@conversation_options
+@options.problems_option
+@options.conversation_options
 @click.option(
     "--template-of", metavar="NAME", help="Use this student's chat template for all students.  [default: the first]"
 )
 @click.option("--limit", type=click.IntRange(1, 2**31), show_default=True, help="Use only the first N problems.")
 @click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences per batch.")
 @click.option("--dtype", type=click.Choice(get_args(Precision)), show_default=True, help="Data type of the weights.")
+@options.device_map_option
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option(
     "--analysis",
@@ -52,12 +44,12 @@ Examples:
     multiple=True,
     help="An analysis; repeatable.  [default: heads]",
 )
-@settings_option("an analysis or the problem source")
+@options.settings_option("an analysis or the problem source")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page to this folder.")
 @click.option("--figures", is_flag=True, help="With --out: also write every figure as PNG and SVG.")
-@plugin_options
-@quiet_option
-@json_option
+@options.plugin_options
+@options.quiet_option
+@options.json_option
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:
     """Look inside students: what their attention heads do, which ones changed, and more.
 

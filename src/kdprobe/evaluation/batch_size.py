@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.devices.spread import devices_of
 from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 64, "cuda": 256}
@@ -56,7 +57,7 @@ def plan_batches(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tok
         KdprobeError: Not even one answer fits into free memory.
     """
     needed = row_bytes(student, max(prompts, key=len), new_tokens)
-    free = free_bytes(student.device)
+    free = free_beside(student.model)
     fits = int(free * SHARE / needed)
     if not fits:
         raise KdprobeError(
@@ -90,6 +91,14 @@ def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> i
     rows = 1 if _last_row(student.model) else width
     logits = rows * settings.vocab_size * 4 * _LOGITS
     return int(cached + prompt_pass + logits)
+
+
+def free_beside(model: Any) -> int:
+    """Free memory on the fullest of a model's devices.
+
+    A row takes less there than `row_bytes` if layers are spread over several; which of them has how much is not known.
+    """
+    return min(map(free_bytes, devices_of(model)))
 
 
 def free_bytes(device: torch.device) -> int:

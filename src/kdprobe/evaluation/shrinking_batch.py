@@ -170,4 +170,7 @@ def _keep(model_kwargs: dict[str, Any], rows: Tensor) -> None:
             # In three-dimensional positions, rows are the second dimension.
             axis = model_kwargs[name].dim() - 2
             model_kwargs[name] = model_kwargs[name].index_select(axis, rows)
-    model_kwargs["past_key_values"].batch_select_indices(rows)
+    for layer in model_kwargs["past_key_values"].layers:
+        # Layers may be on different devices, and what they keep is where they are.
+        device = getattr(layer, "device", None)
+        layer.batch_select_indices(rows if device is None else rows.to(device))

@@ -17,6 +17,7 @@ from kdprobe.evaluation.draws import SEED
 from kdprobe.evaluation.engines.engine import Decoding, EngineStudent
 from kdprobe.evaluation.engines.scores import scores
 from kdprobe.evaluation.prompt_check import prompt_digest
+from kdprobe.models.devices.spread import input_device
 from kdprobe.models.thinking import written_text
 from kdprobe.teachers.teacher import Passage
 
@@ -50,6 +51,9 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
             max_length=student.context_length,
             **arguments,
         )
+        if student.model is not None:
+            # lm-eval would look at the first weight, which may be offloaded.
+            self._device = input_device(student.model)
         self.student, self._seed = student, seed
         self.decoded: deque[dict[str, Any]] = deque()
 

@@ -19,6 +19,7 @@ from kdprobe.experiment.section import Plugged, Section, Seed, Temperature, name
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
+from kdprobe.models.devices.placement import PlacementOptions
 from kdprobe.models.reference import SMOLLM2, Dtype, Precision, Quantization
 from kdprobe.redaction import without_secrets
 
@@ -47,7 +48,7 @@ class ProblemsConfig(Section):
     test: int = Field(ge=1, le=2**31, description="Number of problems the students are tested on.")
 
 
-class StudentConfig(Section):
+class StudentConfig(Section, PlacementOptions):
     """The base model of the students."""
 
     model: str = SMOLLM2

@@ -136,7 +136,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
             foreseeably fail later.
     """
     student = resolve(experiment.student.model, experiment.student.revision, experiment.student.quantization)
-    student = with_hub_id(student, experiment.student.hub_id)
+    student = replace(with_hub_id(student, experiment.student.hub_id), placement=experiment.student.placement)
     student = replace(student, conversation=experiment.conversation.conversation)
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from kdprobe.console.messages import warn
 
-_LIBRARIES = {"peft", "transformers"}
+_LIBRARIES = {"accelerate", "peft", "transformers"}
 _ANSWERED = (
     # Loading compares the files with what the model expects, and rejects mismatches.
     "LOAD REPORT",
@@ -25,6 +25,8 @@ _ANSWERED = (
     "tied modules",
     "Setting `save_embedding_layers`",
     "Could not find a config file in",
+    # A note says so, and what would need these weights is refused.
+    "are on the meta device because they were offloaded",
     # Checkpoints are ordered by their numbers.
     "mtime may not be reliable",
 )
@@ -36,33 +38,35 @@ _ABOUT_CODE = (DeprecationWarning, FutureWarning, PendingDeprecationWarning)
 def quiet() -> Iterator[None]:
     """Keeps the libraries' progress bars and chatter off the screen while the block runs.
 
-    Warnings from PEFT and transformers are shown on stderr, each one once, because a result may be wrong.
+    Warnings from PEFT, transformers and accelerate are shown on stderr, each one once, because a result may be wrong.
     """
     from transformers.utils import logging as chatter
 
     had_bar = chatter.is_progress_bar_enabled()
     level = chatter.get_verbosity()
-    logger = logging.getLogger("transformers")
-    handlers = logger.handlers
+    loggers = [logging.getLogger("transformers"), logging.getLogger("accelerate")]
+    handlers = [logger.handlers for logger in loggers]
     # Nested blocks write to the stream of the outer one.
-    stream = next((handler.stream for handler in handlers if isinstance(handler, _Handler)), sys.stderr)
+    stream = next((handler.stream for handler in handlers[0] if isinstance(handler, _Handler)), sys.stderr)
     chatter.disable_progress_bar()
     chatter.set_verbosity_warning()
-    logger.handlers = [_Handler(stream)]
+    for logger in loggers:
+        logger.handlers = [_Handler(stream)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.showwarning = _shown_on(stream)
             yield
     finally:
-        logger.handlers = handlers
+        for logger, own in zip(loggers, handlers, strict=True):
+            logger.handlers = own
         chatter.set_verbosity(level)
         if had_bar:
             chatter.enable_progress_bar()
 
 
 class _Handler(logging.Handler):
-    """Shows what transformers logs."""
+    """Shows what a library logs."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.errors import NonFiniteError
+from kdprobe.models.devices.spread import input_device
 
 CHUNK_BYTES = 32 * 2**20
 """Size of the single float32 buffer of width V."""
@@ -31,7 +32,7 @@ def without_lm_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
 
     Yields:
         The matrix, `[V, d_model]`, cut to real ids; or `None`, with the model unchanged, if the matrix is trained or
-        the model does more than multiply to get its logits (soft caps, scales, biases).
+        offloaded, or the model does more than multiply to get its logits (soft caps, scales, biases).
     """
     matrix = head_matrix(model, vocabulary)
     if matrix is None:
@@ -91,7 +92,9 @@ def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> It
     chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
-        yield (part[:, :vocabulary] if matrix is None else part @ matrix.T).float()
+        # If the model is spread over devices, the matrix is on the last, and the rows came back to the first.
+        logits = part[:, :vocabulary] if matrix is None else (part.to(matrix.device) @ matrix.T).to(part.device)
+        yield logits.float()
 
 
 class _HiddenStates(nn.Identity):
@@ -111,12 +114,14 @@ def _only_multiplies(model: Any, lm_head: Any) -> bool:
     """Whether a model's logits are its last hidden states times a frozen matrix; tested on a few tokens."""
     exactly_linear = type(lm_head) is nn.Linear  # a subclass may do more
     trained = lm_head.weight.requires_grad and not torch.is_inference_mode_enabled()
-    if not exactly_linear or lm_head.bias is not None or trained:
+    if not exactly_linear or lm_head.bias is not None or trained or lm_head.weight.is_meta:
         return False
     logits = _sample(model)
     with lm_head_replaced(model):
         hidden = _sample(model)
-    return hidden.shape[-1] == lm_head.in_features and torch.allclose(lm_head(hidden), logits, rtol=1e-3, atol=1e-4)
+    if hidden.shape[-1] != lm_head.in_features:
+        return False
+    return torch.allclose(lm_head(hidden).to(logits.device), logits, rtol=1e-3, atol=1e-4)
 
 
 def _sample(model: Any) -> Tensor:
@@ -124,6 +129,6 @@ def _sample(model: Any) -> Tensor:
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        output: Tensor = model(input_ids=torch.arange(8, device=model.device)[None], use_cache=False).logits
+        output: Tensor = model(input_ids=torch.arange(8, device=input_device(model))[None], use_cache=False).logits
     model.train(was_training)
     return output

@@ -50,9 +50,10 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """The device of the model."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        """The device that the model's inputs go to."""
+        from kdprobe.models.devices.spread import input_device
+
+        return input_device(self.model)
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
@@ -75,7 +76,7 @@ def load(
     Args:
         record: The weights, from `resolve`.
         dtype: Data type of the weights; `auto` as in `concrete_dtype`.
-        device: Target device, by default `default_device()`.
+        device: Target device; by default that of the record's placement, or else `default_device()`.
         attention: `eager` if attention patterns are needed; by default transformers chooses for the architecture,
             because not every architecture supports PyTorch's fused attention. Models that cap attention scores, such
             as Gemma 2, are always eager.
@@ -85,10 +86,11 @@ def load(
     """
     import torch
 
+    from kdprobe.models.devices.spread import placed, placing
     from kdprobe.models.forward.quantised import arguments_on_load, settle
     from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
 
-    device = device or default_device()
+    placement, device = (None if device else record.placement), device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
     config = load_config(record)
@@ -98,7 +100,7 @@ def load(
     if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
         # PyTorch's fused attention has no soft cap; some versions of transformers use it all the same, without a word.
         attention = "eager"
-    settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
+    settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention} | placing(record, placement)
     if record.quantised_on_load:
         settings |= arguments_on_load(record, device)
     model = complete_model(record, model_folder(record), **settings, use_safetensors=True)
@@ -107,9 +109,7 @@ def load(
         tokenizer.pad_token = tokenizer.eos_token
     if record.is_packed:
         settle(record, model, getattr(torch, dtype_name))
-    else:
-        model = model.to(device)
-    return LoadedModel(model.eval(), tokenizer, record, dtype_name)
+    return LoadedModel(placed(model, record, placement, device).eval(), tokenizer, record, dtype_name)
 
 
 def load_tokenizer(record: ModelRecord) -> Any:

@@ -15,6 +15,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import digest_files, json_of
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
+from kdprobe.models.devices.placement import Placement
 from kdprobe.models.installed import importable, version
 from kdprobe.models.outline.model_files import DESCRIBING, FURTHER_TEMPLATES, WEIGHT_FILES, refuse_unreadable
 from kdprobe.models.outline.needed_weights import weights_needed
@@ -50,6 +51,7 @@ class ModelRecord:
         hub_id: Its id on the Hub, or `None` if that is not known. The `_name_or_path` in a folder's config.json does
             not identify it: in a fine-tuned model, it often names the model that was fine-tuned.
         quantised_on_load: How weights that are stored in full are quantised when they are loaded, or `None`.
+        placement: How its weights are spread over devices when they are loaded; `None` if one device holds them.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModelRecord:
     conversation: Conversation = PLAIN_CONVERSATION
     hub_id: str | None = None
     quantised_on_load: Quantization | None = None
+    placement: Placement | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -84,7 +87,7 @@ class ModelRecord:
 
     def as_provenance(self) -> dict[str, Any]:
         """The identity of the weights for a run's record, ready for JSON, without the local path."""
-        left_out = {"path", "conversation", "hub_id", "quantised_on_load"}
+        left_out = {"path", "conversation", "hub_id", "quantised_on_load", "placement"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def as_key(self) -> dict[str, str]:

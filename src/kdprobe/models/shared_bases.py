@@ -8,6 +8,7 @@ adapter.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,9 @@ class SharedBases:
             UsageError: The adapter does not fit the base.
             KdprobeError: The base cannot be loaded.
         """
+        if record.placement:
+            # accelerate's hooks make cycles, which keep the weights of earlier students until they are collected.
+            gc.collect()
         base = self.base(record, dtype=dtype, attention=attention)
         if adapter is None:
             return base
@@ -74,7 +78,7 @@ class SharedBases:
         self._loaded.clear()
 
     def _load(self, record: ModelRecord, attention: Attention) -> LoadedModel:
-        key = (record.weights, attention)
+        key = (record.weights, record.placement, attention)
         if key not in self._loaded:
             self._loaded[key] = load(record, dtype=self._dtype or "auto", attention=attention)
         return self._loaded[key]

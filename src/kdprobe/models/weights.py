@@ -14,13 +14,15 @@ from torch.distributed.tensor import DTensor
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models.chatter import quiet
+from kdprobe.models.devices.spread import offload_maps, weights_in_full
 from kdprobe.models.reference import ModelRecord
 
 
 def same_weights(model: Any) -> Any:
     """A copy of the model's modules over the same weights, and, if they are quantised, over the same scales."""
     scales = (module.quant_state for module in model.modules() if hasattr(module, "quant_state"))
-    return copy.deepcopy(model, {id(each): each for each in chain(model.parameters(), model.buffers(), scales)})
+    shared = (*model.parameters(), *model.buffers(), *scales, *offload_maps(model))
+    return copy.deepcopy(model, {id(each): each for each in shared})
 
 
 def without_weights(model: Any) -> Any:
@@ -100,7 +102,7 @@ def _fault(report: dict[str, Any], model: Any) -> str | None:
     if other := sorted(report["mismatched_keys"]):
         name, found, expected = other[0]
         return f"has a tensor of the wrong shape: {name} is {list(found)}, expected {list(expected)}"
-    if broken := not_finite(model.state_dict().items()):
+    if broken := not_finite(weights_in_full(model)):
         return f"has NaN or infinite numbers in {broken}"
     return None
 

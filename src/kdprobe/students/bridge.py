@@ -15,6 +15,7 @@ from torch import Tensor
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.chatter import quiet
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.forward.float32 import REDUCED, computed_in_float32
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.reference import Precision
@@ -103,6 +104,7 @@ def boot(
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.student(student.base, student.adapter, dtype=dtype, attention="eager")
+    refuse_offloaded(loaded, "Probing")
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
 

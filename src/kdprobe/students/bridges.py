@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
@@ -162,6 +163,7 @@ def _shares(student: Student) -> bool:
 
 def _load(students: Sequence[Student], bases: SharedBases, dtype: Precision) -> _Base:
     base = bases.base(students[0].base, dtype=dtype, attention="eager")
+    refuse_offloaded(base, "Probing")
     adapters = {_adapter_name(student): student.adapter for student in students if student.adapter is not None}
     loaded = attach(base, adapters) if adapters else base
     bridged = same_weights(loaded.model)

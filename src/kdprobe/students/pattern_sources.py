@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
+from kdprobe.models.devices.spread import input_device
 from kdprobe.models.forward.prefix import separable
 
 _AXES = 4
 
 Visit = Callable[[int, Tensor], None]
-"""Receives the layer and its pattern for the whole batch, `[batch, head, query, key]`."""
+"""Receives the layer and its pattern for the whole batch, `[batch, head, query, key]`, on the device of the ids."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
     ids = separable(model.config.get_text_config(), ids)
     if not ids:
         return None
-    output = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
+    tokens = torch.tensor([list(ids)], device=input_device(model))
+    output = model(input_ids=tokens, use_cache=True, output_attentions=True)
     cache = getattr(output, "past_key_values", None)
     return Prefix(len(ids), output.attentions, cache) if hasattr(cache, "batch_repeat_interleave") else None
 
@@ -102,7 +104,7 @@ def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefi
         arguments["position_ids"] = positions[:, start:]
 
     def show(layer: int, output: Any) -> None:
-        pattern = _pattern(output)
+        pattern = _pattern(output).to(ids.device)
         visit(layer, pattern if prefix is None else _all_rows(prefix.patterns[layer], pattern))
         if layer == len(attentions) - 1:
             raise _Seen
@@ -130,7 +132,7 @@ def in_transformer_lens(
     layers = range(twins.bridge.cfg.n_layers)
 
     def show(pattern: Tensor, hook: Any) -> None:
-        visit(hook.layer(), pattern)
+        visit(hook.layer(), pattern.to(ids.device))
         if hook.layer() == layers[-1]:
             # The exception TransformerLens itself uses to stop early.
             raise StopAtLayerException(pattern)

@@ -52,10 +52,14 @@ class StudentPool:
         Its weights are shared with others and must not be changed.
 
         Raises:
-            KdprobeError: The base cannot be loaded, the adapter does not fit it, or it can be neither merged nor beside
-                the base.
+            KdprobeError: The base cannot be loaded, the adapter does not fit it, it can be neither merged nor beside
+                the base, or the devices have no room for all weights.
         """
-        return self.bases.student(student.base, student.adapter, dtype=dtype)
+        from kdprobe.models.devices.spread import refuse_offloaded
+
+        loaded = self.bases.student(student.base, student.adapter, dtype=dtype)
+        refuse_offloaded(loaded, "Probing")
+        return loaded
 
     def bridges(
         self, students: Sequence[Student], check: Sequence[Sequence[int]], dtype: Precision = "float32"

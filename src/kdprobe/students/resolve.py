@@ -7,6 +7,7 @@ from dataclasses import replace
 from kdprobe.errors import UsageError
 from kdprobe.models.adapters import Adapters, named_adapters
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
+from kdprobe.models.devices.placement import Placement
 from kdprobe.models.reference import Quantization, resolve, short_name
 from kdprobe.students.replicates import named_replicate
 from kdprobe.students.student import Student
@@ -18,6 +19,8 @@ def resolve_students(
     against: str | None,
     conversation: Conversation = PLAIN_CONVERSATION,
     quantization: Quantization | None = None,
+    *,
+    placement: Placement | None = None,
 ) -> list[Student]:
     """The students; the first is the one that the others are compared with.
 
@@ -28,11 +31,12 @@ def resolve_students(
         against: What to compare with instead of the base: the name of one of the adapters, or another model.
         conversation: Variables for their chat templates, besides the messages.
         quantization: How to quantise the base model when it is loaded; by default, not at all.
+        placement: How the weights of the models are spread over devices.
 
     Raises:
         UsageError: Something does not exist, or two students have the same name.
     """
-    base = replace(resolve(model, quantization=quantization), conversation=conversation)
+    base = replace(resolve(model, quantization=quantization), conversation=conversation, placement=placement)
     students = [Student(short_name(model), base)]
     for name, record in named_adapters(adapters).items():
         arm, seed = named_replicate(name)
@@ -45,5 +49,5 @@ def resolve_students(
     if against is None:
         return students
     name = short_name(against)
-    other = replace(resolve(against), conversation=conversation)
+    other = replace(resolve(against), conversation=conversation, placement=placement)
     return [Student(name if name not in names else against, other), *students]

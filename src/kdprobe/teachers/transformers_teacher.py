@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from kdprobe.console.bars import current
 from kdprobe.models.conversation import Conversation, Messages
+from kdprobe.models.devices.placement import PlacementOptions
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, Quantization, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
 
-class TransformersOptions(BaseModel):
+class TransformersOptions(PlacementOptions):
     """Options of the `transformers` teacher."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,7 +44,8 @@ class TransformersTeacher:
         from kdprobe.models.adapters import resolve_adapter
 
         self.options = options
-        self.record: ModelRecord = resolve(options.model, options.revision, options.quantization)
+        record = resolve(options.model, options.revision, options.quantization)
+        self.record: ModelRecord = replace(record, placement=options.placement)
         self.adapter = resolve_adapter(options.adapter) if options.adapter else None
         self._loaded: Any = None
 
@@ -182,6 +185,13 @@ class TransformersTeacher:
             )
             for index, ((request, prompt), (tokens, finished)) in enumerate(zip(batch, written, strict=True))
         ]
+
+    def close(self) -> None:
+        """Releases weights that are spread over devices, whose memory students need; others are kept for analyses."""
+        if self.record.placement:
+            self._loaded = None
+            # accelerate's hooks make cycles.
+            gc.collect()
 
     def loaded(self) -> LoadedModel:
         """The model with its adapter, merged unless its weights are quantised; loaded when first needed, and kept."""

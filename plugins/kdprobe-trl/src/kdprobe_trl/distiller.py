@@ -91,12 +91,17 @@ def teacher_model(teacher: Any) -> LoadedModel:
     """Loads a teacher's weights, with its adapter merged.
 
     Raises:
-        KdprobeError: The teacher's weights are not available locally.
+        KdprobeError: The teacher's weights are not available locally, or are to be spread over several devices.
     """
     if not isinstance(teacher, TransformersTeacher):
         raise KdprobeError(
             "The distiller 'trl-on-policy' needs the teacher's weights in this process.",
             "Use the teacher 'transformers'.",
+        )
+    if teacher.record.placement:
+        raise KdprobeError(
+            "The distiller 'trl-on-policy' holds the teacher on the student's device, so device_map cannot spread it.",
+            "Remove teacher.options.device_map.",
         )
     loaded = load_model(teacher.record, dtype=teacher.options.dtype)
     return merge(loaded, teacher.adapter) if teacher.adapter else loaded

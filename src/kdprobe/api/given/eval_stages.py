@@ -95,6 +95,7 @@ def eval_stages(
     batch_size: int | str | None,
     quantization: Quantization | None,
     engine: ChosenEngine,
+    device_map: str | None = None,
 ) -> Evaluations:
     """Returns the stages of all models, and the students they test; arguments as in `kdprobe.evaluate`.
 
@@ -107,6 +108,7 @@ def eval_stages(
     from kdprobe.experiment.evaluations.served import ServedModel, served_eval_stage
     from kdprobe.experiment.evaluations.tasks import local_task_stages, served_task_stage
     from kdprobe.models.adapters import named_adapters
+    from kdprobe.models.devices.placement import named_placement
     from kdprobe.models.reference import resolve
     from kdprobe.models.shared_bases import SharedBases
     from kdprobe.students.student import Student
@@ -116,6 +118,11 @@ def eval_stages(
         raise UsageError(
             f"--engine is for models that kdprobe runs itself, but lm-eval runs those of the type {model_type!r}.",
             "Remove --engine or --model-type.",
+        )
+    placement = named_placement(device_map)
+    if placement and not (here and engine.name == BUILT_IN):
+        raise UsageError(
+            "--device-map is for models that transformers runs.", "Remove it, or --engine and --model-type."
         )
     if here and model_args:
         raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
@@ -137,7 +144,8 @@ def eval_stages(
         others = {task.choice.name: {served.name: served_task_stage(served, task, conversation)} for task in tasks()}
         return Evaluations(stages, {}, {}, asked.problems if asked else (), given, others)
     # Models first, since problems may have to be downloaded.
-    base, named, bases = resolve(model, revision, quantization), named_adapters(adapters), SharedBases()
+    base = replace(resolve(model, revision, quantization), placement=placement)
+    named, bases = named_adapters(adapters), SharedBases()
     records = local_students(base, named, with_base=with_base)
     given, asked = request()
     stages = local_eval_stages(base, records, asked, bases, engine) if asked else {}

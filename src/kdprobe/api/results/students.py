@@ -83,7 +83,7 @@ class RunStudent(Loadable):
     def _student(self) -> Student:
         from dataclasses import replace
 
-        from kdprobe.experiment.config import ConversationConfig
+        from kdprobe.experiment.config import ConversationConfig, StudentConfig
         from kdprobe.models.public_names import with_hub_id
         from kdprobe.models.reference import resolve
         from kdprobe.students.student import Student
@@ -100,7 +100,8 @@ class RunStudent(Loadable):
         if self.adapter:
             self.store.checks.whole(self.adapter.parent)
         conversation = ConversationConfig.model_validate(record["config"].get("conversation", {})).conversation
-        return Student(self.name, replace(base, conversation=conversation), self.adapter, self.caution)
+        base = replace(base, conversation=conversation, placement=StudentConfig.model_validate(config).placement)
+        return Student(self.name, base, self.adapter, self.caution)
 
     def _problems(self) -> Sequence[Problem]:
         from kdprobe.problems.problem import Problem

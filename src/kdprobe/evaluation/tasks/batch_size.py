@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.batch_size import SHARE, free_bytes
+from kdprobe.evaluation.batch_size import SHARE, free_beside
 from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 16, "cuda": 128}
@@ -28,7 +28,7 @@ def likelihood_batch(student: LoadedModel, longest: int) -> int:
     inner = getattr(settings, "intermediate_size", None) or 4 * settings.hidden_size
     states = (6 * settings.hidden_size + 3 * inner) * size
     row = longest * (settings.vocab_size * 4 * _LOGITS + states) + 4 * longest**2
-    fits = int(free_bytes(student.device) * SHARE / row)
+    fits = int(free_beside(student.model) * SHARE / row)
     if not fits:
         raise KdprobeError(
             f"A text of {longest} tokens needs {row / 2**30:.1f} GiB on top of the model, more than is free.",

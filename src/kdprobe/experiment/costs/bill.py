@@ -164,6 +164,8 @@ def _model(
         fused_teacher = not isinstance(context.teacher, LocalTeacher)
     elif context.uses_teacher:
         served = int(getattr(getattr(context.teacher, "options", None), "concurrency", 1))
+    record = getattr(context.teacher, "record", None) if context.uses_teacher else None
+    placement = getattr(record, "placement", None)
     return CostModel(
         student,
         teacher,
@@ -174,6 +176,8 @@ def _model(
         fused=experiment.evaluation.engine != "transformers",
         budgets=budgets,
         fused_teacher=fused_teacher,
+        spread=context.student.placement is not None,
+        spread_teacher=placement is not None,
     )
 
 

@@ -19,6 +19,13 @@ _BATCH_KEYS = {
 }
 _WORK = {"transfer": "Answering", "distill": "Training", "evaluate": "Evaluation", "analyse": "Analysis"}
 _MOST_DEVICES = 64
+_NODE = 8
+"""GPUs of one machine, over which transformers can spread a model."""
+_MAP_KEYS = {
+    "transfer": "teacher.options.device_map",
+    "evaluate": "student.device_map",
+    "analyse": "student.device_map",
+}
 
 
 def misfits(uses: Iterable[tuple[str, Use]]) -> Iterator[str]:
@@ -41,16 +48,17 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
     """The model itself does not fit."""
     devices = runner.devices
     subject = "teacher" if kind == "transfer" else "student"
-    split = runner.fused and devices.count > 1
+    split = runner.divided and devices.count > 1
     held = f"{devices.count} {devices.model.title}s hold" if split else f"one {devices.model.title} holds"
-    room = devices.model.memory * (devices.count if runner.fused else 1)
+    room = devices.model.memory * (devices.count if runner.divided else 1)
+    counts = ((devices.count if runner.divided else 1) * 2**power for power in range(1, 7))
+    enough = next((count for count in counts if _fits_on(use, runner, count)), _MOST_DEVICES + 1)
     ways = []
-    if runner.fused:
-        counts = (devices.count * 2**power for power in range(1, 7))
-        enough = next((count for count in counts if _fits_on(use, runner, count)), None)
-        if enough and enough <= _MOST_DEVICES:
-            ways.append(f"use {enough} {devices.model.title}s")
-    elif other := _larger(use.fixed):
+    if runner.divided and enough <= (_MOST_DEVICES if runner.fused else _NODE):
+        ways.append(f"use {enough} {devices.model.title}s")
+    if not runner.divided and not devices.model.is_cpu and kind in _MAP_KEYS and enough <= _NODE:
+        ways.append(f'spread it over {enough} {devices.model.title}s with {_MAP_KEYS[kind]} = "auto"')
+    if not runner.divided and (other := _larger(use.fixed)):
         ways.append(f"use one {other} per process")
     if fewer := _fewer_bits(kind, runner, room):
         ways.append(fewer)
@@ -89,7 +97,7 @@ def _too_many(kind: str, use: Use, runner: Runner) -> str:
 
 
 def _fits_on(use: Use, runner: Runner, count: int) -> bool:
-    shared = use.fixed - runner.weights / runner.devices.count
+    shared = use.fixed - runner.weights / (runner.devices.count if runner.divided else 1)
     return shared + runner.weights / count < runner.devices.model.memory
 
 

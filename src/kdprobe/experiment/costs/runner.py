@@ -70,12 +70,19 @@ class Runner:
         dtype: The data type of its weights.
         devices: The devices.
         fused: Whether an engine such as vLLM runs it.
+        spread: Whether transformers runs it with its layers spread over the devices, which then take turns.
     """
 
     sizes: Sizes
     dtype: str
     devices: Devices
     fused: bool = False
+    spread: bool = False
+
+    @property
+    def divided(self) -> bool:
+        """Whether each device has only a part of the weights."""
+        return self.fused or self.spread
 
     @property
     def efficiency(self) -> Efficiency:
@@ -95,7 +102,7 @@ class Runner:
     @property
     def load_seconds(self) -> float:
         """From nothing to loaded weights."""
-        return self.efficiency.start + self.weights / self._share / self.efficiency.load
+        return self.efficiency.start + self.weights / (self._share if self.fused else 1) / self.efficiency.load
 
     def reading_seconds(self, tokens: float, context: float, rows: float, batches: float) -> float:
         """Passes over text.
@@ -154,7 +161,11 @@ class Runner:
         cache = tokens * self.sizes.cached(self.width) * (1 + 1 / self.sizes.layers)
         states = batch * prompt * (6 * self.sizes.hidden + 3 * self.sizes.inner) * self.width
         logits = batch * self.sizes.vocabulary * 4 * 4
-        return self._process + (self.weights + cache + states + logits) / self._share
+        if not self.spread:
+            return self._process + (self.weights + cache + states + logits) / self._share
+        # Whole layers and matrices are divided, and each device holds all that one of them computes.
+        largest = max(self.sizes.body / self.sizes.layers, self.sizes.head) * self.width
+        return self._process + (self.weights + cache) / self._share + largest + states + logits
 
     def most_rows(self, length: float) -> int:
         """Answers of this length, prompt included, whose keys and values fit beside the weights; 0 for none."""
@@ -175,8 +186,8 @@ class Runner:
 
     @property
     def _share(self) -> int:
-        """Devices among which an engine splits the model; with transformers, each has all of it."""
-        return self.devices.count if self.fused else 1
+        """Devices among which the weights are divided; otherwise each has all of them."""
+        return self.devices.count if self.divided else 1
 
     @property
     def _process(self) -> float:
@@ -190,10 +201,10 @@ class Runner:
         return self.sizes.moved(tokens, self.width)
 
     def _seconds(self, arithmetic: float, share: float, traffic: float, passes: float) -> float:
-        device, count = self.devices.model, self.devices.count
+        device, count = self.devices.model, 1 if self.spread else self.devices.count
         peak = device.single if self.dtype == "float32" else device.half
         computing = arithmetic / (peak * count * share)
         moving = traffic / (device.bandwidth * count * self.efficiency.bandwidth)
         both = computing + moving if device.is_cpu else max(computing, moving)
-        layer = self.efficiency.layer + (_SUMS[count <= _NODE] if self._share > 1 else 0)
+        layer = self.efficiency.layer + (_SUMS[count <= _NODE] if self.fused and count > 1 else 0)
         return both + passes * self.sizes.layers * layer

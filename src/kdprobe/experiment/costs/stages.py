@@ -90,6 +90,8 @@ class CostModel:
         budgets: The largest number of tokens of an answer of the teacher, and of a student.
         fused_teacher: Whether another engine than transformers runs the teacher in the stage; it reads a given text as
             fast as it would write it.
+        spread: Whether transformers spreads students over the devices in evaluations and analyses.
+        spread_teacher: Likewise the teacher.
     """
 
     student: Sizes
@@ -101,6 +103,8 @@ class CostModel:
     fused: bool
     budgets: tuple[int, int]
     fused_teacher: bool = False
+    spread: bool = False
+    spread_teacher: bool = False
 
     def use(self, piece: Piece, devices: Devices) -> Use | None:
         """What a stage takes on these devices, or `None` if its shapes do not tell."""
@@ -121,7 +125,8 @@ class CostModel:
             return None
         about, n = piece.settings["teacher"], piece.units
         fused = self.served is not None or self.fused_teacher
-        runner = Runner(self.teacher, about.get("dtype", "bfloat16"), devices, fused=fused)
+        dtype, spread = about.get("dtype", "bfloat16"), self.spread_teacher and not fused
+        runner = Runner(self.teacher, dtype, devices, fused=fused, spread=spread)
         prompt = self._of(self.texts.primed, piece.strategy)
         batch = min(n, self.served or about.get("batch_size") or about.get("answers_at_once", 1))
         given = piece.follows or piece.settings["texts"] is not None
@@ -165,7 +170,8 @@ class CostModel:
 
     def _evaluate(self, piece: Piece, devices: Devices) -> Use | None:
         protocol, n = piece.settings["protocol"], piece.units
-        runner = Runner(self.student, _concrete(protocol["dtype"], devices), devices, fused=self.fused)
+        dtype, spread = _concrete(protocol["dtype"], devices), self.spread and not self.fused
+        runner = Runner(self.student, dtype, devices, fused=self.fused, spread=spread)
         prompt, solution = self.texts.tested, self.texts.test_solution
         batch = protocol["batch_size"]
         if runner.fused:
@@ -190,7 +196,7 @@ class CostModel:
         length = self.texts.tested.mean + self.texts.test_solution.mean
         longest = self.texts.tested.longest + self.texts.test_solution.longest
         runner, batch = (
-            Runner(self.student, piece.settings.get("dtype", "float32"), devices),
+            Runner(self.student, piece.settings.get("dtype", "float32"), devices, spread=self.spread),
             piece.settings["batch_size"],
         )
         tokens = piece.units * passes * length

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
 from kdprobe.console import note
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.executors.child import Child
 from kdprobe.experiment.executors.executor import Ended, Job, Report, Task
 from kdprobe.experiment.executors.wire import Message, event_from
@@ -37,6 +37,7 @@ class LocalExecutor:
         if os.name != "posix":
             raise KdprobeError("Running several stages at the same time requires Linux or macOS.", "Leave out --jobs.")
         self._gpus = _visible_gpus()
+        _refuse_spreading(self._data["experiment"], self._gpus)
 
     def submit(self, task: Task) -> None:
         """Runs a task in this process, or has an idle worker run it."""
@@ -124,6 +125,19 @@ def _visible_gpus() -> list[str]:
 
     listed = os.environ.get(_GPUS, "")
     return listed.split(",") if listed else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _refuse_spreading(experiment: Mapping[str, Any], gpus: Sequence[str]) -> None:
+    """Refuses models that would be spread over the one GPU of a worker.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if gpus and (experiment["student"].get("device_map") or experiment["teacher"]["options"].get("device_map")):
+        raise UsageError(
+            "With --jobs, each process uses one GPU, but device_map spreads a model over several.",
+            "Leave out --jobs, or run stages on a cluster with --executor ray, whose option gpus is for each stage.",
+        )
 
 
 def _note_load(task: Task, jobs: int) -> None:

@@ -188,7 +188,8 @@ def _training(
             problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
             taught = taught.only(answers) if taught else None
         train_context = TrainContext(
-            student=context.student,
+            # Training divides models by its launcher.
+            student=replace(context.student, placement=None),
             dtype=dtype,
             problems=problems,
             conversations=conversations,

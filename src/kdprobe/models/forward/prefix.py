@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from kdprobe.models.batching import common_prefix
+from kdprobe.models.devices.spread import input_device
 
 _LEAST = 128
 """Tokens that must be saved for a pass of its own to be worth it."""
@@ -64,7 +65,8 @@ class Prefix:
         tokens = (columns - padding[:, None]).clamp(min=0)
         cache = DynamicCache(config=self.config)
         for index, states in enumerate(self.layers):
-            keys, values = (states_of[0][:, tokens].transpose(0, 1).contiguous() for states_of in states)
+            # Each layer's on its own device.
+            keys, values = (each[0][:, tokens.to(each.device)].transpose(0, 1).contiguous() for each in states)
             cache.update(keys, values, index)
         return cache
 
@@ -96,7 +98,7 @@ def read_prefix(model: Any, shared: Sequence[int]) -> Prefix | None:
     Returns:
         The prefix, or `None` if the model does more than keep the keys and values of each token.
     """
-    ids = torch.tensor([list(shared)], device=model.device)
+    ids = torch.tensor([list(shared)], device=input_device(model))
     cache = getattr(model(input_ids=ids, use_cache=True, logits_to_keep=1), "past_key_values", None)
     layers = getattr(cache, "layers", ())
     if not layers or not all(type(layer) in {DynamicLayer, DynamicSlidingWindowLayer} for layer in layers):

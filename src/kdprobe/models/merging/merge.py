@@ -17,6 +17,7 @@ from kdprobe.errors import NonFiniteError, UsageError, first_line
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import adapter_config, lies_beside, read_ends
 from kdprobe.models.merging.fit import fitting, misfit
@@ -42,6 +43,7 @@ def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
     Raises:
         UsageError: An adapter does not fit the base completely.
     """
+    refuse_offloaded(base, "An adapter")
     for folder in adapters.values():
         fitting(base, folder)
     return _attached(base, adapters)
@@ -100,6 +102,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             "the update to rounding.",
             "Use weights that are not quantised.",
         )
+    refuse_offloaded(base, "An adapter")
     base = with_its_vocabulary(base, folder)
     was_tied = is_tied(base.model)
     adds_biases = getattr(adapter_config(folder), "lora_bias", False)

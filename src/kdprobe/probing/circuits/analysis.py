@@ -13,6 +13,7 @@ import pandas as pd
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.circuits.arms import aligned, shown
@@ -152,4 +153,5 @@ def _loaded(context: AnalysisContext, student: Student, untrained: Student) -> t
     record = student.base if student.adapter else untrained.base
     refuse_packed(record.name, record)
     base = context.pool.bases.base(record, dtype="float32")
+    refuse_offloaded(base, "Probing")
     return base, trained, untrained.name if base.record.weights == untrained.base.weights else base.record.name

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdprobe.errors import NonFiniteError
 from kdprobe.models.anatomy import Anatomy, anatomy, mlp_modules
+from kdprobe.models.devices.spread import input_device
 from kdprobe.models.forward.prefix import Prefix, read_prefix, separable
 from kdprobe.probing.contrast.sites import Site
 from kdprobe.probing.interventions.exact_effects import TOLERANCE, answering, restarted
@@ -62,7 +63,7 @@ class ContrastReader:
         Raises:
             NonFiniteError: A logit is NaN or infinite.
         """
-        device = next(self.model.parameters()).device
+        device = input_device(self.model)
         ids = torch.tensor([sequence.ids], device=device).expand(copies, -1)
         last = torch.tensor([len(sequence.ids) - 1 - sequence.start], device=device)
         cache = {} if sequence.prefix is None else {"past_key_values": sequence.prefix.lent(copies)}

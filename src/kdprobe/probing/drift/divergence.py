@@ -139,4 +139,4 @@ def _comparable(p: Reader, q: Reader, p_logits: Tensor, q_logits: Tensor) -> tup
             f"{q_logits.shape[-1]}.",
             "Their distributions cannot be compared; leave one of them out.",
         )
-    return p_logits, q_logits
+    return p_logits, q_logits.to(p_logits.device)

@@ -37,7 +37,7 @@ def screened_effects(reading: Reader, sequences: Sequence[ProblemSequence], dono
         `[sequence, layer, head, target]`, float64, in nats.
     """
     matrices = reading.output_matrices
-    layers, heads = matrices.shape[:2]
+    layers, heads = len(matrices), reading.anatomy.heads
     effects = torch.zeros(len(sequences), layers, heads, len(TARGETS), dtype=torch.float64)
     for index, sequence in enumerate(sequences):
         with torch.enable_grad(), gradients_from_the_first_layer(reading):
@@ -50,8 +50,8 @@ def screened_effects(reading: Reader, sequences: Sequence[ProblemSequence], dono
             for target, slope in enumerate(slopes):
                 for layer in range(layers):
                     own = _slope_times_output(slope[layer][0], run.z[layer].detach(), matrices[layer])
-                    donor_z = donor.z[index][layer].to(own.device)
-                    replaced = _slope_times_output(slope[layer][0], donor_z, donor.matrices[layer])
+                    donor_z, donor_w = (each[layer].to(own.device) for each in (donor.z[index], donor.matrices))
+                    replaced = _slope_times_output(slope[layer][0], donor_z, donor_w)
                     effects[index, layer, :, target] = (replaced - own).double().cpu()
         bar.advance(1)
     return effects

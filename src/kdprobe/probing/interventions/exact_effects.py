@@ -141,7 +141,8 @@ def _attended(  # noqa: PLR0917
     for copy, head in enumerate(chosen):
         z[copy, :, head] = donor_z[:, copy]
     attended: Tensor = reading.anatomy.outputs[layer](z.flatten(2))
-    return attended + written(donor_z, donor.matrices[layer, chosen] - reading.output_matrices[layer, chosen])
+    own = reading.output_matrices[layer][chosen]
+    return attended + written(donor_z, donor.matrices[layer][chosen].to(own.device) - own)
 
 
 def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) -> None:

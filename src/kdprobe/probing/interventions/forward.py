@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kdprobe.console import Progress
 from kdprobe.models.anatomy import Anatomy, anatomy
+from kdprobe.models.devices.spread import input_device
 from kdprobe.models.lm_head import log_probabilities, without_lm_head
 from kdprobe.students.sequence import ProblemSequence
 
@@ -47,9 +48,9 @@ class Reader:
     matrix: Tensor | None
 
     @cached_property
-    def output_matrices(self) -> Tensor:
-        """W_O of every head, `[layer, head, head_dim, d_model]`."""
-        return torch.stack([self.anatomy.output_matrix(layer) for layer in range(len(self.anatomy))])
+    def output_matrices(self) -> list[Tensor]:
+        """W_O of every head, for each layer `[head, head_dim, d_model]`; layers may be on different devices."""
+        return [self.anatomy.output_matrix(layer).clone() for layer in range(len(self.anatomy))]
 
     def score(self, sequence: ProblemSequence, copies: int = 1, mask: Tensor | None = None) -> Tensor:
         """Reads a sequence; hooks or masks make the copies differ.
@@ -84,7 +85,7 @@ def score(  # noqa: PLR0917
         copies: How many copies to read at once.
         mask: 0 at hidden tokens, `[copies, position]`.
     """
-    ids = torch.tensor([sequence.ids_without_end], device=model.device)
+    ids = torch.tensor([sequence.ids_without_end], device=input_device(model))
     rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
     masking = {}
     if mask is not None:
@@ -187,12 +188,12 @@ class HeadOutputs:
     Attributes:
         log_p: Of the targets, `[sequence, target]`, in main memory.
         z: Per sequence, `[layer, position, head, head_dim]`, in main memory.
-        matrices: W_O, `[layer, head, head_dim, d_model]`.
+        matrices: W_O, for each layer `[head, head_dim, d_model]`.
     """
 
     log_p: Tensor
     z: list[Tensor]
-    matrices: Tensor
+    matrices: list[Tensor]
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ def joint_effects(
     Returns:
         Log-probability with the replacement minus without, `[sequence, set, target]`, float64, in nats.
     """
-    layers, heads = reading.output_matrices.shape[:2]
+    layers, heads = len(reading.anatomy), reading.anatomy.heads
     chosen = torch.zeros(len(sets), layers, heads, dtype=torch.bool)
     for set_index, members in enumerate(sets):
         for layer, head in members:
@@ -59,7 +59,7 @@ def joint_effects(
             start, copies = int(lowest[batch].min()), len(batch)
             with (
                 started_at(reading, run, start, copies),
-                _replaced(reading, donor, index, chosen[batch].to(run.log_p.device)),
+                _replaced(reading, donor, index, chosen[batch]),
             ):
                 effects[index, batch] = (reading.score(sequence, copies=copies) - run.log_p).cpu()
         bar.advance(1)
@@ -80,14 +80,15 @@ def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iter
 
     def enter(layer: int, positional: Any) -> tuple[Tensor]:
         z = positional[0].unflatten(-1, (*chosen.shape[-1:], -1))
-        return (torch.where(chosen[:, layer, None, :, None], donor_z[layer].to(z.device), z).flatten(2),)
+        replaced = chosen[:, layer, None, :, None].to(z.device)
+        return (torch.where(replaced, donor_z[layer].to(z.device), z).flatten(2),)
 
     def leave(layer: int, output: Tensor) -> Tensor:
         # The projection was the student's own; the donor's may differ.
-        difference = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
-        replaced: Tensor = (
-            output + (donor_z[layer].to(output.device) * chosen[:, layer, None, :, None]).flatten(2) @ difference
-        )
+        own = reading.output_matrices[layer]
+        difference = (donor.matrices[layer].to(own.device) - own).flatten(0, 1)
+        z = (donor_z[layer] * chosen[:, layer, None, :, None]).flatten(2).to(output.device)
+        replaced: Tensor = output + z @ difference
         return replaced
 
     with ExitStack() as stack:

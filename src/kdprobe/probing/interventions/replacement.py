@@ -23,11 +23,11 @@ class Donor:
 
     Attributes:
         z: Per sequence, `[layer, position, head, head_dim]`, in main memory; a single position applies to all.
-        matrices: The W_O that belongs to them, `[layer, head, head_dim, d_model]`.
+        matrices: The W_O that belongs to them, for each layer `[head, head_dim, d_model]`.
     """
 
     z: list[Tensor]
-    matrices: Tensor
+    matrices: list[Tensor]
 
 
 def written(z: Tensor, matrices: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ def held_norm(norm: Any, inputs: Tensor, outputs: Tensor) -> HeldNorm | None:
     # With length one and mean zero, so that either kind of norm changes it only by its weight.
     probe = torch.ones_like(inputs[0])
     probe[1::2] = -1
-    bias, weighted, shifted = norm(torch.stack([torch.zeros_like(probe), probe, probe + 1])[None])[0]
+    probed = norm(torch.stack([torch.zeros_like(probe), probe, probe + 1])[None])[0]
+    bias, weighted, shifted = probed.to(inputs.device)
     weight = (weighted - bias) * probe
     centred = bool(torch.allclose(shifted, weighted, rtol=1e-3, atol=1e-4))
     read = inputs - inputs.mean(dim=-1, keepdim=True) if centred else inputs

@@ -127,9 +127,9 @@ def attribute(student: LoadedModel, sequences: Sequence[ProblemSequence], *, bar
         heads, layer_biases = [], []
         for layer, written in enumerate(stream.layers):
             into = written.back(direction)
-            of_heads = torch.einsum("rhi,hid,rd->rh", written.z, parts.output_matrix(layer), into)
+            of_heads = torch.einsum("rhi,hid,rd->rh", written.z, parts.output_matrix(layer).to(into.device), into)
             bias = getattr(parts.outputs[layer], "bias", None)
-            of_bias = torch.zeros_like(into[:, 0]) if bias is None else into @ bias
+            of_bias = torch.zeros_like(into[:, 0]) if bias is None else into @ bias.to(into.device)
             _refuse(float(((written.attended * into).sum(dim=-1) - of_heads.sum(dim=-1) - of_bias).abs().max()))
             heads.append(of_heads)
             layer_biases.append(of_bias)

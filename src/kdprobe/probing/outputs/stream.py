@@ -80,7 +80,7 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
     with ExitStack() as stack:
 
         def keep_z(_module: Any, positional: Any) -> None:
-            z.append(positional[0][0, rows].unflatten(-1, (parts.heads, -1)))
+            z.append(positional[0][0].to(rows.device)[rows].unflatten(-1, (parts.heads, -1)))
 
         for index, layer in enumerate(parts.layers):
             children: list[_Call] = []
@@ -92,16 +92,16 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
 
             stack.callback(parts.outputs[index].register_forward_pre_hook(keep_z).remove)
             for module, tell in [*listen, (layer, end)]:
-                stack.callback(_listen(module, tell))
+                stack.callback(_listen(module, tell, rows.device))
         last: list[Tensor] = []
-        stack.callback(_listen(parts.layers[-1], lambda call: last.append(call.written)))
+        stack.callback(_listen(parts.layers[-1], lambda call: last.append(call.written), rows.device))
 
         def norm(call: _Call) -> None:
             if last and _same(call.read, last[-1]):
                 final.append((call.module, call.read[rows], call.written[rows]))
 
         for sibling in _siblings(model, parts.layers[0]):
-            stack.callback(_listen(sibling, norm))
+            stack.callback(_listen(sibling, norm, rows.device))
         logits = model(input_ids=ids, logits_to_keep=rows, use_cache=False).logits[0].float()
     held = held_norm(*final[0]) if final else None
     if held is None:
@@ -118,15 +118,15 @@ class _Call:
     written: Tensor
 
 
-def _listen(module: nn.Module, tell: Callable[[_Call], Any]) -> Callable[[], None]:
-    """Records every call of a module that maps one stream to another; returns handles that stop recording."""
+def _listen(module: nn.Module, tell: Callable[[_Call], Any], device: torch.device) -> Callable[[], None]:
+    """Records every call of a module that maps one stream to another, on one device; returns what stops it."""
 
     def hook(module: nn.Module, positional: Any, keyword: Any, output: Any) -> None:
         read = positional[0] if positional else keyword.get("hidden_states")
         written = output[0] if isinstance(output, tuple) else output
         if isinstance(read, Tensor) and isinstance(written, Tensor) and read.is_floating_point():
             # Copies, because some layers add in place. Some read all tokens of a batch in one row.
-            tell(_Call(module, read.flatten(0, -2).clone(), written.flatten(0, -2).clone()))
+            tell(_Call(module, *(each.flatten(0, -2).to(device, copy=True) for each in (read, written))))
 
     return module.register_forward_hook(hook, with_kwargs=True).remove
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Unembedding:
-    """The map to logits.
+    """The map to logits; results are where the arguments are, whichever device the matrix is on.
 
     Attributes:
         weight: `[V, d_model]`, including the scale of the logits.
@@ -28,15 +28,17 @@ class Unembedding:
         logits = states.to(self.weight) @ self.weight.T
         if self.bias is not None:
             logits = logits + self.bias
-        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+        return (logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)).to(states.device)
 
     def centred(self, tokens: Tensor) -> Tensor:
         """Rows of the matrix minus its mean over the vocabulary, `[token, d_model]`."""
-        return self.weight[tokens] - self.weight.mean(dim=0)
+        return (self.weight[tokens.to(self.weight.device)] - self.weight.mean(dim=0)).to(tokens.device)
 
     def centred_bias(self, tokens: Tensor) -> Tensor:
         """The same for the bias, `[token]`."""
-        return self.weight.new_zeros(len(tokens)) if self.bias is None else self.bias[tokens] - self.bias.mean()
+        if self.bias is None:
+            return self.weight.new_zeros(len(tokens), device=tokens.device)
+        return (self.bias[tokens.to(self.bias.device)] - self.bias.mean()).to(tokens.device)
 
     def uncapped(self, logits: Tensor) -> Tensor:
         """Logits of real tokens before the cap, `[row, V]`."""

@@ -140,7 +140,7 @@ def students_side_by_side(
     shares: dict[str, list[float]] = {name: [] for name in names}
     prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
     lengths = [len(sequence.ids) for sequence in sequences]
-    for indices in batches(lengths, _fitting(batch_size, max(lengths), bridges.boot(names[0]).bridge.cfg)):
+    for indices in batches(lengths, _fitting(batch_size, max(lengths), config)):
         ids = [sequences[index].ids for index in indices]
         batch = _Batch(names[0], indices, divergences)
         for members in grouped.values():

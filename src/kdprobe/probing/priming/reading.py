@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.errors import KdprobeError, NonFiniteError, UsageError
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.probing.drift.divergence import log_distribution, token_divergences
@@ -56,7 +57,9 @@ def loaded_teacher(teaching: Teaching, otherwise: str) -> LoadedModel:
         raise UsageError(
             f"The teacher runs elsewhere and {otherwise}.", "Use the teacher `transformers`, which runs here."
         )
-    return teaching.teacher.loaded()
+    loaded = teaching.teacher.loaded()
+    refuse_offloaded(loaded, "Probing")
+    return loaded
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kdprobe.models.devices.spread import refuse_offloaded
 from kdprobe.models.merging.files import adapter_methods, lies_beside
 from kdprobe.models.merging.merge import attach
 from kdprobe.models.reference import Precision
@@ -133,9 +134,11 @@ def _measured(bases: SharedBases, student: Student, first: Student, dtype: Preci
         model = attach(before, {"default": student.adapter}).model
         return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
-    after = bases.student(student.base, student.adapter, dtype="float32").model
-    rows = _rows(student, full_weights(before.model, after))
-    return Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
+    trained = bases.student(student.base, student.adapter, dtype="float32")
+    for each in (before, trained):
+        refuse_offloaded(each, "Probing")
+    rows = _rows(student, full_weights(before.model, trained.model))
+    return Measured(rows, uncounted(before.model), uncounted_changes(before.model, trained.model))
 
 
 def _rows(student: Student, layers: Iterator[dict[str, HeadWeights]]) -> list[tuple[Any, ...]]:

@@ -58,7 +58,8 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
     parts = anatomy(model)
     kind = model.config.get_text_config().model_type
     for attention, output in zip(parts.attentions, parts.outputs, strict=True):
-        width = own_weight(output).shape[1]
+        weight = own_weight(output)
+        width = weight.shape[1]
         found = _found(attention, kind, parts.heads, width // parts.heads)
         if found is None:
             raise KdprobeError(
@@ -66,7 +67,7 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
                 "keys and values are not separate projections of the layer's input with the expected sizes.",
                 "Remove the analysis.",
             )
-        columns = torch.arange(width, device=model.device).view(parts.heads, -1)
+        columns = torch.arange(width, device=weight.device).view(parts.heads, -1)
         yield {**found, "o": Projection(output, columns, is_output=True)}
 
 

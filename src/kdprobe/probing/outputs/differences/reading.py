@@ -111,7 +111,8 @@ def _states(loaded: LoadedModel, ids: Sequence[int]) -> Tensor:
         handle.remove()
     if not read:
         raise _unknown(loaded)
-    return read[0][0]
+    # Back from the last of the devices over which a model may be spread.
+    return read[0][0].to(tokens.device)
 
 
 def _unknown(loaded: LoadedModel) -> KdprobeError:

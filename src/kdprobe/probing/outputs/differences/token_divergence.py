@@ -52,10 +52,10 @@ def token_differences(first: Reading, second: Reading, ids: tuple[int, ...]) -> 
     divergences, greedy = [], []
     both = first.logits(first.states(ids)), second.logits(second.states(ids))
     for p_logits, q_logits in zip(*both, strict=True):
-        log_p, log_q = log_distribution(p_logits), log_distribution(q_logits)
+        log_p, log_q = log_distribution(p_logits), log_distribution(q_logits.to(p_logits.device))
         found = [token_divergences(log_p, log_q), jensen_shannon(log_p, log_q)]
         divergences.append(torch.stack(found, dim=1).double().cpu().numpy())
-        greedy.append(torch.stack([p_logits.argmax(dim=-1), q_logits.argmax(dim=-1)], dim=1).cpu().numpy())
+        greedy.append(torch.stack([log_p.argmax(dim=-1), log_q.argmax(dim=-1)], dim=1).cpu().numpy())
     kl, js = np.concatenate(divergences).T
     if not (np.isfinite(kl).all() and np.isfinite(js).all()):
         raise NonFiniteError(f"The logits of {first.name!r} or {second.name!r} are NaN or infinite.")

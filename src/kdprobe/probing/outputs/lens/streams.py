@@ -56,17 +56,17 @@ def lens_of(reading: Reading) -> Lens:
     Raises:
         KdprobeError: The output layer reads something other than the normalised output of the last layer.
     """
-    layers = decoder_layers(reading.loaded.model)
+    layers, home = decoder_layers(reading.loaded.model), reading.loaded.device
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
     streams: list[Tensor] = []
 
     def called(module: nn.Module, inputs: Any, output: Any) -> None:
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
-            calls.append((module, inputs[0], output))
+            calls.append((module, inputs[0].to(home), output.to(home)))
 
     with ExitStack() as stack:
         for layer in layers[-1:]:
-            stack.callback(layer.register_forward_hook(_keep(streams, 0)).remove)
+            stack.callback(layer.register_forward_hook(_keep(streams, 0, home)).remove)
         for module in reading.loaded.model.modules():
             if not any(module.children()):
                 stack.callback(module.register_forward_hook(called).remove)
@@ -99,7 +99,7 @@ def layer_values(lens: Lens, sequence: ProblemSequence) -> LayerValues:
     streams: list[Tensor] = []
     with ExitStack() as stack:
         for layer in lens.layers:
-            stack.callback(layer.register_forward_hook(_keep(streams, first)).remove)
+            stack.callback(layer.register_forward_hook(_keep(streams, first, reading.loaded.device)).remove)
         states = reading.states(sequence.ids)[first:]
     gold = torch.tensor(sequence.ids[sequence.begin :], device=states.device)
     values = np.empty((2, len(streams), len(states)))
@@ -107,7 +107,7 @@ def layer_values(lens: Lens, sequence: ProblemSequence) -> LayerValues:
         final = log_distribution(reading.output.logits(states[rows]))
         for index, stream in enumerate(streams):
             # The last position predicts nothing.
-            logits = reading.output.logits(lens.norm(stream[:-1][rows].to(states.device)))
+            logits = reading.output.logits(lens.norm(stream[:-1][rows]).to(states.device))
             shown = log_distribution(logits)
             found = torch.stack([token_divergences(final, shown), shown.gather(1, gold[rows, None])[:, 0]])
             values[:, index, rows] = found.double().cpu().numpy()
@@ -116,13 +116,13 @@ def layer_values(lens: Lens, sequence: ProblemSequence) -> LayerValues:
     return LayerValues(*values)
 
 
-def _keep(streams: list[Tensor], first: int) -> Callable[..., None]:
-    """A hook that keeps what a layer writes from a position on, `[position, d_model]`."""
+def _keep(streams: list[Tensor], first: int, device: torch.device) -> Callable[..., None]:
+    """A hook that keeps what a layer writes from a position on, `[position, d_model]`, on one device."""
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
         stream = output[0] if isinstance(output, tuple) else output
         # Copied, because some layers add in place.
-        streams.append(stream[0, first:].clone())
+        streams.append(stream[0, first:].to(device, copy=True))
 
     return hook
 
