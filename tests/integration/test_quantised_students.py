@@ -133,7 +133,7 @@ def test_only_adapters_that_add_to_outputs_lie_beside_quantised_weights(packed_o
     whole = make_adapter(plain.path, 0, modules_to_save=["lm_head"])
     with pytest.raises(UsageError, match=r"replaces weights of its base, but those of '.*nf4' are quantised"):
         SharedBases().student(packed, whole)
-    with pytest.raises(UsageError, match=r"cannot be merged into the model '.*nf4': its weights are quantised"):
+    with pytest.raises(UsageError, match=r"cannot be merged into the model '.*nf4': the model's weights are quantised"):
         merge(load(packed), lora_of())
     with pytest.raises(UsageError, match=r"The base of 'taught' is quantised .*\n?.*Write only the adapter"):
         export(Student("taught", packed, lora_of()), tmp_path / "out")
@@ -199,7 +199,7 @@ def test_a_plan_refuses_what_quantised_students_cannot_do(packed_of, tiny_model,
     with pytest.raises(UsageError) as refused:
         kdprobe.plan(config, store=tmp_path, progress=False)
     assert "probe.analyses (ablation, circuits): the weights of the student" in str(refused.value)
-    assert "are quantised (nf4 on load); the engine 'transformers' cannot evaluate its students" in str(refused.value)
+    assert "are quantised (nf4 on load), and the engine 'transformers' cannot run students" in str(refused.value)
 
 
 def test_copies_of_a_base_share_bits_and_scales(packed_of):
