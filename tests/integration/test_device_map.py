@@ -316,3 +316,63 @@ def test_other_engines_spread_models_themselves(tiny_model, problems, tmp_path):
         kdprobe.evaluate(str(tiny_model), problems=problems, model_type="x", device_map="auto", store=tmp_path)
     with pytest.raises(UsageError, match="Unknown device_map 'all'"):
         kdprobe.evaluate(str(tiny_model), problems=problems, device_map="all", store=tmp_path)
+
+
+@pytest.mark.parametrize("analysis", ["contrast", "priming_map", "priming_heads", "confidence"])
+def test_a_spread_teacher_and_its_students_are_analysed_alike(analysis, analysis_context):
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+    from kdprobe.models.devices.spread import devices_of
+    from kdprobe.models.load import load
+    from kdprobe.probing.analysis import run_analysis
+    from kdprobe.students.pool import StudentPool
+    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+
+    def run(placement):
+        options = TransformersOptions(model=str(analysis_context.students[0].base.path), dtype="float32")
+        teacher = TransformersTeacher(options)
+        teacher.record = replace(teacher.record, placement=placement)
+        students = [replace(each, base=replace(each.base, placement=placement)) for each in analysis_context.students]
+        context = replace(
+            analysis_context,
+            students=students,
+            pool=StudentPool(),
+            teaching=replace(analysis_context.teaching, teacher=teacher),
+        )
+        built = Host(discover(builtin_candidates())).create("analyses", analysis)
+        return run_analysis(analysis, built, context).tables
+
+    expected = run(None)
+    with pretended_gpus():
+        found = run(Placement("auto"))
+        loaded = load(replace(analysis_context.students[0].base, placement=Placement("auto")), dtype="float32")
+        assert devices_of(loaded.model) == [FIRST, SECOND]
+    assert expected.keys() == found.keys()
+    for name, table in expected.items():
+        assert table.equals(found[name]), name
+
+
+@pytest.mark.parametrize("model", ["llama"], indirect=True)
+def test_choices_of_a_task_are_scored_alike(model, offloading):
+    from kdprobe.evaluation.engines.builtin import TransformersEngine
+    from kdprobe.evaluation.ledger import Ledger
+    from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
+    from kdprobe.evaluation.tasks.recording import TaskModel
+    from kdprobe.models.shared_bases import SharedBases
+    from kdprobe.students.student import Student
+
+    requests = [(("", ""), list(range(5, 30 + each)), [7, 8, 9 + each]) for each in range(3)]
+
+    def scored(placement):
+        student = Student("base", replace(model, placement=placement))
+        loaded = TransformersEngine().load(student, dtype="float32", bases=SharedBases())
+        with quiet_lm_eval():
+            task_model = TaskModel(loaded, seed=0, largest=2)
+            task_model.record_into(Ledger(None), "Choices")
+            return [value for value, _ in task_model._loglikelihood_tokens(requests, disable_tqdm=True)]
+
+    expected = scored(None)
+    with pretended_gpus():
+        assert scored(Placement("auto")) == expected
+    np.testing.assert_allclose(scored(offloading), expected, atol=1e-5)
