@@ -260,7 +260,7 @@ def test_a_head_that_attends_to_the_priming_alone_comes_first(teaching, planted)
     # What it attends to otherwise is only scaled down.
     divergence = result.tables["priming_heads"].query("strategy == 'teacher' and measure == 'divergence'")
     assert divergence.query("layer == 0 and head == 2")["primed"].item() < 0.2
-    (figure,) = [figure for figure in result.figures if "to the priming" in figure.title]
+    (figure,) = [figure for figure in result.figures if "to the added text" in figure.title]
     cells = np.array(figure.plotly["data"][0]["z"])
     assert np.unravel_index(cells.argmax(), cells.shape) == (2, 0)
 
@@ -279,7 +279,7 @@ def primed_with(given, tokenizer, problems, form):
 def test_an_untrained_teacher_is_not_said_to_be_moved_by_a_neutral_text(teaching, tiny_record, tokenizer, problems):
     """The priming is itself a neutral text, so it is one like the others."""
     result = run(primed_with(teaching(Here(tiny_record)), tokenizer, problems, NEUTRAL + "\n\n{question}"))
-    assert "Priming is not shown to move any of the 8 heads more than neutral text does." in result.statements[2]
+    assert "None of the 8 heads is shown to have moved." in result.statements[2]
     assert not result.summary["moved"]
 
 
@@ -370,5 +370,5 @@ def test_a_teacher_in_bfloat16_is_read_as_it_runs(teaching, tiny_record):
     assert set(other["measure"]) == set(one["measure"]), "rounding is no learned sink"
     np.testing.assert_allclose(other["primed"], one["primed"], atol=0.05)
     assert (other.query("strategy == 'unprimed'")["change"] == 0).all()
-    assert "The teacher was read in bfloat16" in coarse.statements[-1]
+    assert "The teacher's attention was measured in bfloat16" in coarse.statements[-1]
     assert not any("bfloat16" in statement for statement in fine.statements)

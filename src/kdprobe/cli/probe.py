@@ -53,8 +53,9 @@ Examples:
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:
     """Look inside students: what their attention heads do, which ones changed, and more.
 
-    MODEL is a folder, a GGUF file, a Hub id or smollm2-135m-instruct. All students read the same tokens: the bare question,
-    then the gold solution. With --patterns, no model is needed: patterns come from .npz, .safetensors or .npy files.
+    MODEL is a folder, a GGUF file, a Hub id or smollm2-135m-instruct. All students read the same tokens: the
+    bare question, then the gold solution. With --patterns, no model is needed: patterns come from .npz, .safetensors
+    or .npy files.
     """
     from kdprobe.cli.show.run import show_analyses
     from kdprobe.cli.show.scores import show_findings

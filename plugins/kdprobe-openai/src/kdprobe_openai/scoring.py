@@ -84,7 +84,8 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
         raise UnusableError("the server's log-probabilities have columns of different lengths")
     if counts[0] != length:
         raise UnusableError(
-            f"the server returns log-probabilities of {counts[0]} tokens, but the prompt and the text have {length} together"
+            f"the server returns log-probabilities of {counts[0]} tokens, but the prompt and the text together have "
+            f"{length}"
         )
     entries = (
         {"token": token, "logprob": logprob, "top_logprobs": _listed(top)}

@@ -184,8 +184,8 @@ class ServerTeacher:
             raise KdprobeError(
                 f"The server {self.options.servers} wrote {tokens} tokens for problem {request.id}; {budget} were "
                 "allowed.",
-                "Set teacher.options.budget_field to the request field in which this server expects the token budget, or "
-                "raise over_budget to allow more.",
+                "Set teacher.options.budget_field to the request field in which this server expects the token budget, "
+                "or raise over_budget to allow more.",
             )
 
     def _ids(self, answer: Answer) -> list[int]:

@@ -73,8 +73,8 @@ class ChosenEngine:
         """
         if base.is_packed and not self._is_built_in:
             raise UsageError(
-                f"The weights of {base.name!r} are quantised ({base.quantisation}), and the engine {self.name!r} cannot "
-                "run students on the same quantised weights with unmerged adapters.",
+                f"The weights of {base.name!r} are quantised ({base.quantisation}), and the engine {self.name!r} "
+                "cannot run students on the same quantised weights with unmerged adapters.",
                 f"Use the engine {BUILT_IN!r}, or weights that are not quantised.",
             )
 

@@ -112,8 +112,8 @@ def _group_sentences(group: Group) -> Iterator[str]:
     seeds = " with every seed" if group.combined else ""
     shares = (
         "Effects given as shares (of the difference between the original and the counterfactual run) are averaged "
-        f"over the {counted(used, 'problem')} on which the student prefers the right answer in both runs{seeds}; effects in "
-        "nats are averaged over all problems."
+        f"over the {counted(used, 'problem')} on which the student prefers the right answer in both runs{seeds}; "
+        "effects in nats are averaged over all problems."
         if used
         else f"There is no problem on which the student prefers the right answer in both runs{seeds}, so effects are "
         "given only in nats, not as shares of the difference between the runs."

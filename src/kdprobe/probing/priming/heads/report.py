@@ -65,7 +65,8 @@ def _read_sentence(teaching: Teaching, options: PrimingHeadsOptions) -> str:
     return (
         f"The teacher predicted {texts_read(teaching)} after each strategy's prompt, after the bare question, and "
         "after each prompt with its priming replaced by neutral text of the same length "
-        f"({counted(options.neutral, 'text')}{', one at a time' if options.neutral > 1 else ''}). Attention is measured at the tokens from which the response is predicted."
+        f"({counted(options.neutral, 'text')}{', one at a time' if options.neutral > 1 else ''}). Attention is "
+        "measured at the tokens from which the response is predicted."
     )
 
 
