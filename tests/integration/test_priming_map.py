@@ -95,7 +95,7 @@ def test_without_priming_nothing_changes_at_all(teaching, model_of, architecture
     row = result.tables[STRATEGIES].query("strategy == 'unprimed'").iloc[0]
     assert (row["value"], row["low"], row["high"], row["unchanged"], row["same_greedy"]) == (0, 0, 0, 6, 6)
     assert "unprimed: KL is exactly 0 at every token of 6 responses" in result.statements[1]
-    assert "the most probable token is the same after both prompts at every position." in result.statements[2]
+    assert "the most probable token at every position is the same after both prompts." in result.statements[2]
     assert set(result.tables[TOP]["strategy"]) == {"teacher"}
 
 
@@ -156,7 +156,8 @@ def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teachi
     row = tables[STRATEGIES].query("strategy == 'teacher'").iloc[0]
     assert row["top_share"] == pytest.approx(tenth / tokens["kl"].sum())
     first = tokens.query("position == 1")["kl"].sum() / tokens["kl"].sum()
-    assert f"{100 * row['top_share']:.3g}% of it is in the 10% of tokens with the largest KL, " in result.statements[2]
+    share = f"{100 * row['top_share']:.3g}%"
+    assert f"Of the total KL, {share} is in the 10% of tokens with the largest KL, " in result.statements[2]
     assert f"{100 * first:.3g}% in the first token of each response" in result.statements[2]
     by_response = tables[RESPONSES].query("strategy == 'teacher'")
     assert row["unchanged"] == (by_response["value"] < 0.01).sum()
@@ -167,7 +168,7 @@ def test_means_are_over_all_tokens_of_a_cell_with_intervals_over_problems(teachi
 def test_a_threshold_above_every_response_calls_all_unchanged(teaching, tiny_record):
     result = run(teaching(Here(tiny_record)), smallest_effect=100)
     assert result.tables[STRATEGIES]["unchanged"].tolist() == [6, 6]
-    assert "This is less than 100 nats: priming changes next to nothing." in result.statements[2]
+    assert "Its whole interval is below 100 nats: priming changes next to nothing." in result.statements[2]
     few = run(teaching(Here(tiny_record)), problems=5)
     assert "too few responses to tell" in few.statements[2]
 
