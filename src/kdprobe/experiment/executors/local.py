@@ -136,7 +136,7 @@ def _refuse_spreading(experiment: Mapping[str, Any], gpus: Sequence[str]) -> Non
     if gpus and (experiment["student"].get("device_map") or experiment["teacher"]["options"].get("device_map")):
         raise UsageError(
             "With --jobs, each process uses one GPU, but device_map spreads a model over several.",
-            "Leave out --jobs, or run stages on a cluster with --executor ray, whose option gpus is for each stage.",
+            "Leave out --jobs, or use --executor ray and set `gpus` in [resources].",
         )
 
 
