@@ -209,9 +209,9 @@ def test_a_student_with_more_tokens_is_looked_at_with_its_own_tokenizer(tiny_mod
     template = folder / "chat_template.jinja"
     template.write_text("{{ 'Please: ' }}" + (tiny_model / "chat_template.jinja").read_text())
     (finding,) = looked_at(problems).findings
-    assert "chat template of 'base'; student has a different template of its own" in finding.evidence
+    assert "chat template of 'base'; the template of student is different" in finding.evidence
     (finding,) = looked_at(problems, template_of="student").findings
-    assert "chat template of 'student'; base has a different template of its own" in finding.evidence
+    assert "chat template of 'student'; the template of base is different" in finding.evidence
 
 
 def test_a_tokenizer_beside_an_adapter_without_embeddings_of_its_own_is_not_read(tiny_model, make_adapter):

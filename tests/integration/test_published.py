@@ -166,7 +166,7 @@ def test_every_output_of_such_a_run_names_the_misalignments(published_run, run_c
 
     file, store, data, text = published_run
     named = [
-        "tokens of the teacher's prompt",
+        "positions of the teacher's prompt",
         "at the same position",
         "shift by one",
         "alphabetical order",

@@ -174,7 +174,7 @@ def test_random_updates_depend_on_no_other_student_and_change_nothing_else(probe
     said = "\n".join(one.statements)
     assert said.count("3 random updates of the same size moved") == 3
     assert "the student's update is replaced by one in random directions" in said
-    assert "How many heads would move after random weight updates of the same size" in "\n".join(without.statements)
+    assert "Random weight updates of the same size as a student's own were not tried" in "\n".join(without.statements)
 
 
 def test_every_student_and_draw_has_random_updates_of_its_own(probed, students, monkeypatch):

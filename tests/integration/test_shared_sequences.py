@@ -133,11 +133,11 @@ def test_of_different_templates_one_is_chosen_and_said(model, read, tiny_model):
     ids, (finding,) = read(other)
     assert ids == read()[0]
     assert finding.code == "other-template"
-    assert f"chat template of {tiny_model.name!r}; other has a different template of its own" in finding.evidence
+    assert f"chat template of {tiny_model.name!r}; the template of other is different" in finding.evidence
     assert "--template-of" in finding.action
     theirs, (finding,) = read(other, template_of="other")
     assert [len(a) > len(b) for a, b in zip(theirs, ids, strict=True)] == [True] * len(ids)
-    assert f"chat template of 'other'; {tiny_model.name} has a different template of its own" in finding.evidence
+    assert f"chat template of 'other'; the template of {tiny_model.name} is different" in finding.evidence
     assert theirs == read(other, model("twin", template=polite), template_of="twin")[0]
     with pytest.raises(UsageError, match="There is no student 'nobody'"):
         read(other, template_of="nobody")
@@ -163,5 +163,5 @@ def test_from_the_command_line(model, tiny_model, run_cli, problem_files, tmp_pa
     assert f"chat template of {tiny_model.name!r}" in chosen["findings"][0]["evidence"]
     (finding,) = json.loads(run_cli("probe", tiny_model, "--problems", problems, "--limit", 2, "--json"))["findings"]
     assert finding["code"] == "few-probed-problems"
-    assert "heads 2 problems. With 2, " in finding["evidence"]
-    assert "the smallest possible p is 0.5" in finding["evidence"]
+    assert "heads (2 problems). With 2 problems, " in finding["evidence"]
+    assert "p cannot be below 0.5" in finding["evidence"]
