@@ -67,7 +67,7 @@ def _too_much_mass(choice):
     ("change", "said"),
     [
         (lambda choice: choice.update(logprobs=None), "returns no log-probabilities of the prompt"),
-        (_one_more, "describes 16 tokens, but the prompt and the text have 15"),
+        (_one_more, "log-probabilities of 16 tokens, but the prompt and the text together have 15"),
         (_other_token, "read token 9 where token"),
         (_one_column_short, "columns of different lengths"),
         (_few_alternatives, "6 alternatives were requested"),
