@@ -30,8 +30,7 @@ class TeacherNumbers:
 class _Bases:
     """Loads a base for one use."""
 
-    def merged(self, record: ModelRecord, adapter: None, *, dtype: Dtype) -> LoadedModel:
-        del adapter
+    def base(self, record: ModelRecord, *, dtype: Dtype) -> LoadedModel:
         return load_model(record, dtype=dtype)
 
 
