@@ -196,5 +196,5 @@ def test_an_experiment_on_slices_is_that_on_copies(fsdp, tiny_config, tiny_model
             assert expected.keys() == found.keys()
             for name, tensor in expected.items():
                 assert np.linalg.norm(found[name] - tensor) <= 1e-3 * np.linalg.norm(tensor) > 0, name
-    scores = [[(arm["name"], arm["accuracy"]) for arm in told["arms"]] for told in (copies, slices)]
-    assert scores[0] == scores[1]
+    accuracies = [{arm["name"]: arm["accuracy"] for arm in result["arms"]} for result in (copies, slices)]
+    assert accuracies[0] == accuracies[1]

@@ -39,9 +39,8 @@ PUBLISHED_CAUTION = (
     "faults do, not what priming does. It takes the teacher's next-token distributions at the positions of the "
     "teacher's prompt, not at those of an answer. The student reads only the unprimed question; its targets at each "
     "position are the teacher's distribution and the gold answer's token at the same position, without the necessary "
-    "shift by one. The "
-    "distributions are looked up in alphabetical order (1, 10, 100, ...), so nearly every problem gets those of a "
-    "different problem. SGD at 5e-6 hardly changes the weights."
+    "shift by one. The distributions are looked up in alphabetical order (1, 10, 100, ...), so nearly every problem "
+    "gets those of a different problem. SGD at 5e-6 hardly changes the weights."
 )
 
 

@@ -95,7 +95,7 @@ def eval_stages(
     batch_size: int | str | None,
     quantization: Quantization | None,
     engine: ChosenEngine,
-    device_map: str | None = None,
+    device_map: str | None,
 ) -> Evaluations:
     """Returns the stages of all models, and the students they test; arguments as in `kdprobe.evaluate`.
 

@@ -23,6 +23,14 @@ def _is_known(text: str | None) -> str | None:
     return text
 
 
+def _is_whole_above_one(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("above 1, it must be a whole number")
+    return gpus
+
+
+Gpus = Annotated[float, AfterValidator(_is_whole_above_one)]
+"""A number of GPUs, or the share of one: schedulers such as Ray divide only single GPUs."""
 Hardware = Annotated[str | None, AfterValidator(_is_known)]
 """A model of devices and their number, such as `h100 x 8`."""
 
@@ -36,7 +44,7 @@ class StageResources(Section):
     device: Device | None = Field(
         default=None, description="Kind of device; by default, that of the machine that makes the plan."
     )
-    gpus: float | None = Field(
+    gpus: Gpus | None = Field(
         default=None,
         gt=0,
         exclude=True,
