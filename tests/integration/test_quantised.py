@@ -1,7 +1,10 @@
 """Analyses of students whose base is quantised to 4 bits; what would need other weights is refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,3 +115,23 @@ def test_weights_are_quantised_when_a_model_is_probed(packed, adapters, problem_
     values, reference = (each.table("geometry")["relative"].to_numpy() for each in (found, expected))
     np.testing.assert_allclose(values, reference, rtol=1e-3)
     assert "with quantised weights (nf4 on load)" in found.page.read_text(encoding="utf-8")
+
+
+def test_bitsandbytes_fetches_no_code(tiny_model, tmp_path):
+    """On CPUs with AVX512-BF16 it would, from the Hub, if the package kernels is there; PEFT imports it too."""
+    pytest.importorskip("bitsandbytes")
+    (tmp_path / "kernels.py").write_text("def get_kernel(*_, **__):\n    raise SystemExit('code was fetched')\n")
+    code = (
+        "import sys; from kdprobe.models.load import load; from kdprobe.models.reference import resolve; "
+        "load(resolve(sys.argv[1])); import kernels, peft.tuners.lora.bnb; print('loaded')"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    finished = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_model)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert finished.stdout == "loaded\n", finished.stderr
+    assert "kernels" not in finished.stderr

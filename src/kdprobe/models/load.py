@@ -87,11 +87,12 @@ def load(
     import torch
 
     from kdprobe.models.devices.spread import placed, placing
-    from kdprobe.models.forward.quantised import arguments_on_load, settle
+    from kdprobe.models.forward.quantised import arguments_on_load, import_bitsandbytes, settle
     from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
 
     placement, device = (None if device else record.placement), device or default_device()
     dtype_name = concrete_dtype(dtype, device)
+    import_bitsandbytes()
     tokenizer = load_tokenizer(record)
     config = load_config(record)
     if record.is_packed and not record.quantised_on_load:

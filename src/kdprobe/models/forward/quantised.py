@@ -9,7 +9,10 @@ Dettmers et al., 2022, arXiv 2208.07339), so that an answer would depend on the 
 
 from __future__ import annotations
 
+import logging
+import sys
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,11 +21,36 @@ from torch import nn
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import decoder_layers
 from kdprobe.models.forward.float32 import COMPUTE_DTYPE
+from kdprobe.models.installed import importable
 from kdprobe.models.reference import ModelRecord
 
 _LEAST = 0.5
 """Share of the weights in layers that must have been quantised on load."""
 _MATRIX = 2
+_FETCHING = "kernels"
+"""The package that fetches code from the Hub."""
+
+
+def import_bitsandbytes() -> None:
+    """Imports bitsandbytes, if it is installed, without code that it would fetch.
+
+    On some CPUs, it downloads a kernel from the Hub and runs it, if the package `kernels` is installed, and otherwise
+    prints the advice to install that. PEFT imports it too, with any adapter, so this must come first. kdprobe's layers
+    do not use that kernel.
+    """
+    if "bitsandbytes" in sys.modules or not importable("bitsandbytes"):
+        return
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # with None, imports fail
+    logger, before = logging.getLogger("bitsandbytes.backends.cpu.ops"), modules.pop(_FETCHING, None)
+    modules[_FETCHING] = None
+    logger.disabled = True
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        logger.disabled = False
+        del modules[_FETCHING]
+        if before is not None:
+            modules[_FETCHING] = before
 
 
 def arguments_on_load(record: ModelRecord, device: str) -> dict[str, Any]:
