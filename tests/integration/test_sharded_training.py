@@ -145,6 +145,28 @@ def test_slices_of_other_students_train_as_one_does(student, slices, alone, mode
     assert_same(trained, books, folder)
 
 
+@pytest.mark.parametrize("student", [None, "tied", "packed heads"])
+def test_a_process_keeps_what_plans_say(student, copies, slices, model_of, tiny_model, tmp_path):
+    from kdprobe.experiment.costs.devices import TABLE, Devices
+    from kdprobe.experiment.costs.runner import Runner
+    from kdprobe.models.outline.memory import Memory
+    from kdprobe.models.outline.sizes import sizes
+    from kdprobe.models.reference import resolve
+
+    if student:
+        architecture, changed = STUDENTS[student]
+        model, trained = model_of(architecture, **changed), slices[student]
+    else:
+        model, trained = resolve(str(tiny_model)), slices[str(CELLS[0])]
+        ((whole, _), _) = copies[0]
+        assert whole["kept"] == 4 * sizes(model, Memory(tmp_path)).parameters
+    found = sizes(model, Memory(tmp_path))
+    ((one, two), _) = trained
+    gathered = found.embedding - (found.head if found.tied else 0) + 2 * found.body / found.layers
+    planned = Runner(found, "float32", Devices(TABLE["h100"], 2), shards=2).weights_in_training - 4 * gathered
+    assert (one["kept"] + two["kept"]) / 2 == pytest.approx(planned)
+
+
 def test_slices_in_16_bits_train_an_adapter_in_32(slices, alone):
     (books, other), folder = slices["bfloat16"]
     assert books == other
@@ -173,7 +195,7 @@ def test_two_killed_slices_go_on_to_the_same_weights(slices, launch, fsdp, scrat
     )
     for name, ((resumed, _), again) in zip(("killed", "stopped"), relaunched, strict=True):
         (whole, _), folder = slices[name]
-        assert resumed | {"undivided": []} == whole | {"undivided": []}
+        assert {**resumed, "undivided": [], "kept": 0} == {**whole, "undivided": [], "kept": 0}
         a, b = tensors(folder / "adapter"), tensors(again / "adapter")
         assert all((a[name] == b[name]).all() for name in a)
 

@@ -122,6 +122,25 @@ def test_devices_change_costs_and_neither_keys_nor_the_name_of_the_run(planned):
     assert "Answers have 3 tokens on average, as [resources] states." in stated.bill.assumptions
 
 
+def test_a_launch_that_divides_the_student_needs_less_memory_per_device_and_says_how(planned, monkeypatch):
+    """Costs of training only: the other processes wait while the first one answers and evaluates."""
+    monkeypatch.setenv("RANK", "0")
+    found = {}
+    for count, sharding in ((1, {}), (4, {}), (4, {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"})):
+        monkeypatch.setenv("WORLD_SIZE", str(count))
+        for name, value in sharding.items():
+            monkeypatch.setenv(name, value)
+        plan = planned(devices={"all": "h100", "distill": f"h100 x {count}"})
+        costs = {row["kind"]: row["cost"] for row in plan.stage_rows}
+        found[count, bool(sharding)] = costs["distill"], costs["evaluate"], " ".join(plan.bill.assumptions)
+    (one, alone, _), (copies, beside, said), (slices, after, told) = found.values()
+    assert one["memory"] == copies["memory"] > slices["memory"]
+    assert copies["devices"] == slices["devices"] == "H100 x 4"
+    assert alone == beside == after
+    assert "FSDP2" not in said
+    assert "FSDP2 divides the student's weights among 4 processes in training" in told
+
+
 def test_unknown_devices_are_errors_in_the_config(planned):
     with pytest.raises(KdprobeError, match=r"resources.devices.distill: there is no device 'h1000'"):
         planned(devices={"distill": "h1000"})

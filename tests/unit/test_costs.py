@@ -254,10 +254,35 @@ def test_gradient_checkpointing_takes_less_memory_and_more_time():
 def test_a_student_that_does_not_fit_points_to_a_device_that_holds_it():
     (said,) = misfits([("distill", MODEL.use(distill(1, dtype="float32"), parse("rtx-4090")))])
     assert said.startswith("The student needs 32 GB in float32 (distill), and one RTX 4090 holds 24 GB: use one ")
-    device = next(each for each in TABLE.values() if f"use one {each.title} per process, or set" in said)
+    device = next(each for each in TABLE.values() if f"use one {each.title} per process, or divide" in said)
+    assert ", or divide it among 4 RTX 4090s with FSDP2, or set" in said
     assert device.memory > SMALL.weights(4)
     fewer = dataclasses.replace(SMALL, bits=8.0).weights(4)
     assert said.endswith(f', or set student.quantization = "int8" ({fewer / 1e9:.0f} GB).')
+
+
+def test_slices_of_a_student_take_less_memory_than_copies():
+    """Slices of everything but the output matrix, two whole layers, and the whole embeddings."""
+    copied, sliced = (Runner(SMALL, "bfloat16", Devices(TABLE["h100"], 4), shards=shards) for shards in (1, 4))
+    matrix, layer = 128_256 * 4096, SMALL.body / 32
+    held = (SMALL.parameters - matrix) / 4 + matrix + matrix + 2 * layer
+    assert sliced.weights_in_training == 2 * held
+    assert copied.weights_in_training == 2 * SMALL.parameters
+    one, four = (each.training_memory(2, 512, 1000, again=False) for each in (copied, sliced))
+    assert one - four == pytest.approx(2 * (SMALL.parameters - held) + 16 * (1000 - 250))
+
+
+def test_a_tied_matrix_is_counted_once_and_never_gathered():
+    tied = dataclasses.replace(SMALL, tied=True, parameters=SMALL.parameters - SMALL.head)
+    held = tied.body / 4 + tied.head + 2 * tied.body / 32
+    assert Runner(tied, "float32", Devices(TABLE["h100"], 4), shards=4).weights_in_training == 4 * held
+
+
+def test_processes_share_the_passes_over_examples(monkeypatch):
+    monkeypatch.setattr(runner, "EAGER_GPU", dataclasses.replace(PURE, layer=1e12))
+    one, two = distill(8), distill(8)
+    two.settings["processes"] = 2
+    assert MODEL.use(one, Devices(SLOW)).seconds > 1.8 * MODEL.use(two, Devices(SLOW, 2)).seconds
 
 
 def manifest(piece, seconds, **changed):

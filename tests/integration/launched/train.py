@@ -22,7 +22,7 @@ def main():
     problems = [Problem(**row) for row in given["problems"]]
     host = Host()
     render = host.build("strategies", "teacher", None)
-    undivided = spy_on_weights()
+    weights = spy_on_weights()
     for number, training in enumerate(given["trainings"]):
         distiller = host.build(
             "distillers", training["name"], host.options("distillers", training["name"], training["options"])
@@ -41,24 +41,28 @@ def main():
             )
         )
         books = {"history": trained.history, "adapter_norm": trained.adapter_norm, "best_step": trained.best_step}
-        books |= {"relative_change": trained.relative_change, "undivided": undivided()}
+        books |= {"relative_change": trained.relative_change, **weights}
         (Path(given["out"]) / f"{number}-rank{rank()}.json").write_text(json.dumps(books))
 
 
 def spy_on_weights():
-    """Returns a function that names the weights of the model trained last that were not divided among processes."""
+    """Returns a dictionary about the model trained last: the names of the weights that were not divided among processes
+    (`undivided`), and the bytes that this process keeps of those that it does not train (`kept`)."""
     from torch.distributed.tensor import DTensor
 
     from kdprobe.distill.training import trainer
 
-    measure, names = trainer.adapter_norm, []
+    measure, found = trainer.adapter_norm, {}
 
     def measured(model):
-        names[:] = [name for name, weight in model.named_parameters() if not isinstance(weight, DTensor)]
+        weights = dict(model.named_parameters())
+        found["undivided"] = [name for name, weight in weights.items() if not isinstance(weight, DTensor)]
+        frozen = (weight for weight in weights.values() if not weight.requires_grad)
+        found["kept"] = sum((each.to_local() if isinstance(each, DTensor) else each).nbytes for each in frozen)
         return measure(model)
 
     trainer.adapter_norm = measured
-    return lambda: names
+    return found
 
 
 main()

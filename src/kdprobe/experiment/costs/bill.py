@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from kdprobe.distill.training.launch import is_sharded
 from kdprobe.errors import KdprobeError, first_line
 from kdprobe.experiment.costs.devices import CPU, Devices, core, installed, named, parse
 from kdprobe.experiment.costs.fit import misfits
-from kdprobe.experiment.costs.lengths import text_lengths
+from kdprobe.experiment.costs.lengths import mean_answer, text_lengths
 from kdprobe.experiment.costs.rates import Rates
 from kdprobe.experiment.costs.stages import CostModel, Piece, Use
 from kdprobe.experiment.foresight.estimates import Estimate, Estimates
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.stage import Stage
-from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
-from kdprobe.files import read_json
+from kdprobe.models import processes
 from kdprobe.models.outline.sizes import Sizes, sizes
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.teachers.local import LocalTeacher
@@ -100,7 +100,7 @@ def make_bill(plan: Plan, store: Store, manifests: list[dict[str, Any]], estimat
     if student is None:
         return Bill({}, (), tuple(assumptions))
     teacher = _teacher(plan.context, assumptions)
-    model = _model(plan, student, teacher, _mean_answer(store, manifests, plan), assumptions)
+    model = _model(plan, student, teacher, mean_answer(store, manifests, plan), assumptions)
 
     def devices(kind: str, settings: Mapping[str, Any]) -> Devices | None:
         return _devices(plan, kind, settings)
@@ -178,7 +178,20 @@ def _model(
         fused_teacher=fused_teacher,
         spread=context.student.placement is not None,
         spread_teacher=placement is not None,
+        shards=_shards(assumptions),
     )
+
+
+def _shards(assumptions: list[str]) -> int:
+    """Processes among which this launch divides the student's weights in training."""
+    count = processes.count()
+    if not is_sharded() or count == 1:
+        return 1
+    assumptions.append(
+        f"FSDP2 divides the student's weights among {count} processes in training. Each first reads all of them into "
+        "main memory. The time for exchanging weights between devices is not counted."
+    )
+    return count
 
 
 def _teacher(context: StageContext, assumptions: list[str]) -> Sizes | None:
@@ -215,27 +228,12 @@ def _devices(plan: Plan, kind: str, settings: Mapping[str, Any]) -> Devices | No
     """What a stage runs on: as the config states, else what this machine has."""
     if stated := plan.experiment.resources.devices.of(kind):
         return parse(stated)
-    environment = settings.get("environment", {})
+    environment, count = settings.get("environment", {}), settings.get("processes", 1)
     device = environment.get("device", CPU)
     if device == CPU:
-        return Devices(core(), environment.get("threads", 1))
+        return Devices(core(), environment.get("threads", 1) * count)
     found = named(device) or installed()
-    return Devices(found) if found else None
-
-
-def _mean_answer(store: Store, manifests: list[dict[str, Any]], plan: Plan) -> float | None:
-    """Mean tokens of answers in finished transfer sets of the same teacher with the same budget."""
-    planned = {stage.kind: stage.settings for stage in plan.stages}.get("transfer")
-    lengths = []
-    for manifest in manifests:
-        if planned and manifest["kind"] == "transfer" and _asked(manifest["settings"]) == _asked(planned):
-            file = store.folder_of("transfer", manifest["key"]) / FIDELITY
-            lengths += [read_json(file)["mean_tokens"]] if file.is_file() else []
-    return sum(lengths) / len(lengths) if lengths else None
-
-
-def _asked(settings: Mapping[str, Any]) -> tuple[Any, ...]:
-    return settings["teacher"], settings["texts"], settings["sampling"]["max_new_tokens"]
+    return Devices(found, count) if found else None
 
 
 def _strategies(plan: Plan) -> Iterator[tuple[str, str]]:

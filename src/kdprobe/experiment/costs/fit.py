@@ -60,12 +60,24 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
         ways.append(f'spread it over {enough} {devices.model.title}s with {_MAP_KEYS[kind]} = "auto"')
     if not runner.divided and (other := _larger(use.fixed)):
         ways.append(f"use one {other} per process")
+    if kind == "distill" and (shards := _enough_shards(use, runner)):
+        ways.append(f"divide it among {shards} {devices.model.title}s with FSDP2")
     if fewer := _fewer_bits(kind, runner, room):
         ways.append(fewer)
     advice = ", or ".join(ways) or "use a smaller model"
     return (
         f"The {subject} needs {_gb(runner.weights)} in {_precision(runner)} ({kind}), and {held} {_gb(room)}: {advice}."
     )
+
+
+def _enough_shards(use: Use, runner: Runner) -> int | None:
+    """The smallest power of two of processes that could share the student and train on one text at a time."""
+    if runner.devices.model.is_cpu or runner.sizes.bits is not None:
+        return None
+    other = use.fixed + (use.memory - use.fixed) / use.batch - runner.weights_in_training
+    counts = (2**power for power in range(1, 7))
+    room = runner.devices.model.memory - other
+    return next((count for count in counts if replace(runner, shards=count).weights_in_training < room), None)
 
 
 def _fewer_bits(kind: str, runner: Runner, room: float) -> str | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.context import StageContext
+from kdprobe.experiment.stages.transfer import FIDELITY
+from kdprobe.experiment.store import Store
+from kdprobe.files import read_json
 from kdprobe.models.outline.reader import Reader
 from kdprobe.models.outline.room import Lengths
 from kdprobe.problems.problem import Problem
@@ -66,3 +70,18 @@ def _asked(reader: Reader, problems: Sequence[Problem]) -> tuple[Lengths, Length
 
 def _some(items: Sequence[Item]) -> Sequence[Item]:
     return items[:: max(1, len(items) // _SAMPLE)][:_SAMPLE]
+
+
+def mean_answer(store: Store, manifests: list[dict[str, Any]], plan: Plan) -> float | None:
+    """Mean tokens of answers in finished transfer sets of the same teacher with the same budget."""
+    planned = {stage.kind: stage.settings for stage in plan.stages}.get("transfer")
+    lengths = []
+    for manifest in manifests:
+        if planned and manifest["kind"] == "transfer" and _request(manifest["settings"]) == _request(planned):
+            file = store.folder_of("transfer", manifest["key"]) / FIDELITY
+            lengths += [read_json(file)["mean_tokens"]] if file.is_file() else []
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def _request(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    return settings["teacher"], settings["texts"], settings["sampling"]["max_new_tokens"]

@@ -71,6 +71,7 @@ class Runner:
         devices: The devices.
         fused: Whether an engine such as vLLM runs it.
         spread: Whether transformers runs it with its layers spread over the devices, which then take turns.
+        shards: Processes among which FSDP2 divides its weights in training; 1 if each has all of them.
     """
 
     sizes: Sizes
@@ -78,6 +79,7 @@ class Runner:
     devices: Devices
     fused: bool = False
     spread: bool = False
+    shards: int = 1
 
     @property
     def divided(self) -> bool:
@@ -98,6 +100,20 @@ class Runner:
     def weights(self) -> float:
         """Bytes of the weights, on all devices together."""
         return self.sizes.weights(self.width)
+
+    @property
+    def weights_in_training(self) -> float:
+        """Bytes of the weights that a process holds in training.
+
+        Under FSDP2 they are its slices; the output matrix, which is not divided; what else lies outside the layers,
+        gathered from all processes; and likewise a layer, and the next one, which is fetched meanwhile.
+        """
+        if self.shards == 1:
+            return self.weights
+        sizes = self.sizes
+        outside = sizes.embedding - (sizes.head if sizes.tied else 0)
+        gathered = outside + 2 * sizes.body / sizes.layers
+        return (sizes.head + (sizes.parameters - sizes.head) / self.shards + gathered) * self.width
 
     @property
     def load_seconds(self) -> float:
@@ -182,7 +198,7 @@ class Runner:
         layer = 4 * sizes.hidden * 4 + 3 * (sizes.heads * sizes.head_dim + sizes.inner) * self.width
         kept = sizes.layers * sizes.hidden * self.width + layer if again else sizes.layers * layer
         states = batch * context * (kept + 2 * sizes.hidden * 4) * self.efficiency.kept
-        return self._process + (self.weights + states) / self._share + adapter * _ADAM + 4 * CHUNK
+        return self._process + self.weights_in_training + states + adapter * _ADAM / self.shards + 4 * CHUNK
 
     @property
     def _share(self) -> int:

@@ -92,6 +92,7 @@ class CostModel:
             fast as it would write it.
         spread: Whether transformers spreads students over the devices in evaluations and analyses.
         spread_teacher: Likewise the teacher.
+        shards: Processes among which the student's weights are divided in training.
     """
 
     student: Sizes
@@ -105,6 +106,7 @@ class CostModel:
     fused_teacher: bool = False
     spread: bool = False
     spread_teacher: bool = False
+    shards: int = 1
 
     def use(self, piece: Piece, devices: Devices) -> Use | None:
         """What a stage takes on these devices, or `None` if its shapes do not tell."""
@@ -148,7 +150,7 @@ class CostModel:
         name, options, n = piece.settings["distiller"]["plugin"], piece.settings["options"], piece.units
         if name not in _DISTILLERS:
             return None
-        runner = Runner(self.student, _concrete(piece.settings["dtype"], devices), devices)
+        runner = Runner(self.student, _concrete(piece.settings["dtype"], devices), devices, shards=self.shards)
         asked = self.texts.question if piece.strategy is None else self._of(self.texts.taught, piece.strategy)
         follows = name in {"logits", "sequence"}
         learnt = self.answer if follows else self.texts.solution.mean
@@ -157,7 +159,7 @@ class CostModel:
         tokens, rows = n * (asked.mean + learnt), n * learnt
         padded = tokens * (_PADDING if batch > 1 else 1)
         seconds = runner.load_seconds + runner.training_seconds(
-            padded, asked.mean + learnt, rows, math.ceil(n / batch), again=again
+            padded, asked.mean + learnt, rows, math.ceil(n / batch / piece.settings.get("processes", 1)), again=again
         )
         adapter = self._adapter(piece)
         memory, fixed = (runner.training_memory(rows, longest, adapter, again=again) for rows in (min(batch, n), 0))
