@@ -51,6 +51,17 @@ def test_a_switched_adapter_is_the_merged_student(torch, pool, students):
     np.testing.assert_allclose(switched, merged, atol=2e-5)
 
 
+def test_the_embedded_teachers_own_patterns_are_read(torch):
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.priming.heads.attending import head_reader
+
+    options = {"model": "smollm2-135m-instruct", "adapter": "kdprobe:embedded-teacher", "dtype": "float32"}
+    loaded = Host().create("teachers", "transformers", options).loaded()
+    text = loaded.tokenizer("A boy has 15 toys. His brother has 7 fewer toys than he has.")["input_ids"]
+    reader = head_reader(loaded, text)
+    assert (reader.layers, reader.heads) == (30, 9)
+
+
 def test_random_updates_of_the_teachers_size_change_attention_less_than_the_teachers(pool, problems):
     from kdprobe.host.registry import Host
     from kdprobe.probing.metrics.measure import measure_student

@@ -40,6 +40,14 @@ def run(teaching, batch_size=8, **options):
     return run_analysis("priming_heads", analysis, AnalysisContext(teaching=teaching, batch_size=batch_size))
 
 
+class Loaded(Here):
+    """A teacher that is loaded already."""
+
+    def __init__(self, loaded):
+        super().__init__(loaded.record)
+        self.loaded = lambda: loaded
+
+
 def find(ids, run):
     """Where a run of ids begins, which must occur once."""
     (start,) = [at for at in range(len(ids)) if list(ids[at : at + len(run)]) == list(run)]
@@ -293,6 +301,15 @@ def test_where_the_question_is_not_found_the_response_alone_is_compared(teaching
     assert "in 6 of 6 problems, the tokens of the question do not occur exactly once" in result.statements[2]
     assert "whether a head moved cannot be decided" in result.statements[2]
     json.dumps([figure.plotly for figure in result.figures])
+
+
+def test_tokens_that_a_teacher_never_reads_do_not_matter(teaching, model_of):
+    """Embeddings of unused special tokens, whose ids are among the first, may be anything."""
+    record = model_of("llama", tie_word_embeddings=False)
+    spoilt = Here(record).loaded()
+    spoilt.model.get_input_embeddings().weight.data[[3, 4, 6, 7]] = float("nan")
+    whole, found = (run(teaching(teacher), neutral=2) for teacher in (Here(record), Loaded(spoilt)))
+    pd.testing.assert_frame_equal(found.tables["priming_heads"], whole.tables["priming_heads"])
 
 
 @pytest.mark.parametrize(

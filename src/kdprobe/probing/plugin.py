@@ -29,6 +29,7 @@ _FORMATS = {
     "geometry": 2,
     "heads": 8,
     "patching": 5,
+    "priming_heads": 2,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(

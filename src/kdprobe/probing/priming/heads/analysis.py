@@ -14,6 +14,7 @@ import numpy as np
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.options import PrimingHeadsOptions
 from kdprobe.probing.outputs.differences.tables import token_texts
@@ -41,7 +42,8 @@ class PrimingHeadsAnalysis:
         teaching = context.teaching
         assert teaching is not None  # noqa: S101 - `needs` says so
         try:
-            reader = head_reader(loaded_teacher(teaching, "does not expose its attention"))
+            loaded = loaded_teacher(teaching, "does not expose its attention")
+            reader = head_reader(loaded, self._text(loaded, teaching))
             heads = [self._heads(reader, teaching, priming, context) for priming in teaching.primings]
         except KdprobeError as error:
             return AnalysisResult({}, statements=[unreadable("result for the teacher's heads", error)])
@@ -51,6 +53,15 @@ class PrimingHeadsAnalysis:
             statements=statements(heads, teaching, reader.loaded.dtype, self.options),
             summary=summary(heads),
         )
+
+    def _text(self, loaded: LoadedModel, teaching: Teaching) -> Sequence[int]:
+        """What the teacher reads first: a prompt and its response."""
+        for priming in teaching.primings:
+            for problem, response in read_responses(teaching, priming, self.options.problems):
+                prompt, text = priming.prompts[problem.id], response.token_ids.tolist()
+                refuse_long(loaded.model.config, prompt, text)
+                return [*prompt, *text]
+        raise KdprobeError("All of the teacher's responses are empty.")
 
     def _heads(self, reader: HeadReader, teaching: Teaching, priming: Priming, context: AnalysisContext) -> PrimedHeads:
         tokenizer = reader.loaded.tokenizer

@@ -24,8 +24,8 @@ from kdprobe.students.pattern_sources import Twins, in_hugging_face
 DIVERGENCE, PRIMING, FIRST_TOKEN, LEARNED_SINK = "divergence", "priming", "first_token", "learned_sink"
 SHARES = (PRIMING, "question", "response", FIRST_TOKEN, "frame", LEARNED_SINK)
 MEASURES = (DIVERGENCE, *SHARES)
-_SAMPLE = 8
-"""Tokens of the self-check."""
+_SAMPLE = 64
+"""Most tokens of the self-check."""
 _TOLERANCE = {torch.float32: 1e-4}
 _COARSE = 3e-2
 """Largest error of patterns, and of logits relative to the largest; coarse for data types with few digits."""
@@ -139,8 +139,13 @@ class _Positions:
         return cls(slice(length - 1, length + response - 1), common, masks)
 
 
-def head_reader(loaded: LoadedModel) -> HeadReader:
+def head_reader(loaded: LoadedModel, text: Sequence[int]) -> HeadReader:
     """A loaded teacher, with its own weights and eager attention; the given model is not changed.
+
+    Args:
+        loaded: The teacher.
+        text: Token ids of a text such as it will read, for a check of what is read. Ids that never occur in training,
+            such as unused special tokens, can magnify rounding a hundredfold.
 
     Raises:
         KdprobeError: Its architecture has no attention heads in every layer, does not show their patterns, or computes
@@ -151,20 +156,19 @@ def head_reader(loaded: LoadedModel) -> HeadReader:
         model.set_attn_implementation("eager")
     eager = LoadedModel(model, loaded.tokenizer, loaded.record, loaded.dtype, loaded.end_ids)
     reader = HeadReader(eager, len(anatomy(model)), anatomy(model).heads)
-    _check(reader, loaded.model)
+    _check(reader, loaded.model, text[:_SAMPLE])
     return reader
 
 
 @torch.inference_mode()
-def _check(reader: HeadReader, original: Any) -> None:
+def _check(reader: HeadReader, original: Any, text: Sequence[int]) -> None:
     """Compares eager with the teacher's own attention, and the patterns that are read with those it reports."""
-    loaded, kind = reader.loaded, reader.loaded.model.config.model_type
-    ids = torch.arange(_SAMPLE, device=loaded.device)[None]
+    loaded, tolerance = reader.loaded, reader.tolerance
+    ids = torch.tensor([[*text]], device=loaded.device)
     mask = torch.ones_like(ids)
     expected = original(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
     output = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False, output_attentions=True)
     reported = [each for each in getattr(output, "attentions", None) or () if isinstance(each, Tensor)]
-    tolerance = reader.tolerance
     seen: list[float] = []
     if len(reported) == reader.layers:
         in_hugging_face(
@@ -173,12 +177,18 @@ def _check(reader: HeadReader, original: Any) -> None:
             mask,
             lambda layer, pattern: seen.append(float((pattern - reported[layer]).abs().max())),
         )
-    # A comparison with NaN is false.
-    same = float((output.logits.float() - expected).abs().max()) <= tolerance * float(expected.abs().max())
-    if not (same and len(seen) == reader.layers and np.max(seen) <= tolerance):
+    # Comparisons with NaN are false.
+    if not (len(seen) == reader.layers and np.max(seen) <= tolerance):
         raise KdprobeError(
-            f"The attention patterns of this architecture ({kind}) cannot be read.",
+            f"The attention patterns of this architecture ({loaded.model.config.model_type}) cannot be read.",
             "Remove the analysis, or use a teacher of another architecture.",
+        )
+    difference, largest = float((output.logits.float() - expected).abs().max()), float(expected.abs().max())
+    if not difference <= tolerance * largest:
+        raise KdprobeError(
+            f"With eager attention, which shows its patterns, the teacher's logits (of up to {largest:.2g}) differ by up "
+            f"to {difference:.2g}, so the patterns would not be its own.",
+            "Remove the analysis, or use another teacher.",
         )
 
 
