@@ -8,7 +8,8 @@ import pytest
 from launching import ACCELERATE, TORCHRUN
 
 # They start Python anew for each process, which takes longer than the trainings.
-pytestmark = pytest.mark.matrix
+# In one process, because they share what two others trained.
+pytestmark = [pytest.mark.matrix, pytest.mark.xdist_group("processes")]
 
 COMMON = {"epochs": 2, "learning_rate": 1e-3, "alpha": 0.3}
 # Six examples: three even steps; a last step with one process out of examples; the same in micro-batches; a validation

@@ -9,7 +9,8 @@ import pytest
 
 from launching import ACCELERATE, TORCHRUN, sharded
 
-pytestmark = pytest.mark.matrix
+# In one process, because they share what two others trained.
+pytestmark = [pytest.mark.matrix, pytest.mark.xdist_group("sharded_training")]
 
 LORAS = {"LoRA": {}, "DoRA": {"dora": True}, "rsLoRA": {"rslora": True}}
 CELLS = [(kind, checkpointing) for kind in LORAS for checkpointing in (False, True)]
