@@ -186,8 +186,8 @@ def _check(reader: HeadReader, original: Any, text: Sequence[int]) -> None:
     difference, largest = float((output.logits.float() - expected).abs().max()), float(expected.abs().max())
     if not difference <= tolerance * largest:
         raise KdprobeError(
-            f"With eager attention, which shows its patterns, the teacher's logits (up to {largest:.2g}) change by up to "
-            f"{difference:.2g}, so the patterns would not be its own.",
+            f"With eager attention, which shows its patterns, the teacher's logits (up to {largest:.2g}) change by "
+            f"up to {difference:.2g}, so the patterns would not be its own.",
             "Remove the analysis, or use another teacher.",
         )
 
