@@ -59,3 +59,25 @@ def test_verdict_json_and_page_say_it(run):
     page = run.report().read_text(encoding="utf-8")
     assert "Other benchmarks" in page
     assert "Students that fell below the score of" in page
+
+
+def test_students_that_differ_by_their_seed_are_one_group_of_their_name(monkeypatch):
+    from types import SimpleNamespace
+
+    from kdprobe.experiment.evaluations import compared
+
+    arms = [
+        SimpleNamespace(name=name, strategy=strategy, distiller=distiller, seed=seed, tasks={"known": name})
+        for name, strategy, distiller, seed in [
+            ("untrained", None, None, 0),
+            ("fine-tuned@0", None, "fine-tune", 0),
+            ("fine-tuned@1", None, "fine-tune", 1),
+            ("teacher@1", "teacher", "logits", 1),
+        ]
+    ]
+    monkeypatch.setattr(compared, "read_documents", lambda file, *_: file)
+    monkeypatch.setattr(compared, "compare_tasks", lambda students: students)
+    (students,) = compared.task_comparison(arms, [{"name": "known", "role": "also"}])
+    assert students.base == "untrained"
+    groups = {"untrained": "untrained", "fine-tuned@0": "fine-tuned", "fine-tuned@1": "fine-tuned"}
+    assert students.groups == groups | {"teacher@1": "teacher"}

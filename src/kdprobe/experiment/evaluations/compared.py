@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdprobe.comparison.arms import group_of
 from kdprobe.comparison.tasks.result import TaskComparison, TaskStudents, compare_tasks
 from kdprobe.comparison.tasks.scores import read_documents
 from kdprobe.experiment.arm_results import ArmResults
@@ -31,5 +32,5 @@ def _students(arms: Sequence[ArmResults], task: Mapping[str, Any]) -> TaskStuden
         task["margin"] if task["role"] == "retention" else None,
         base=taught.pop(untrained, None),
         taught=taught,
-        groups={arm.name: arm.strategy or arm.distiller or arm.name for arm in arms},
+        groups={arm.name: group_of(arm.name, arm.strategy, arm.seed) for arm in arms},
     )
