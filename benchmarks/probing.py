@@ -3,13 +3,13 @@
     python benchmarks/probing.py [--analyses heads patching ...] [--json FILE]
 
 Random Llamas with the tokenizer of SmolLM2 and random adapters are examined, every analysis in a process of its own:
-first at a base size, then with one size after the other multiplied, then with three of them doubled. The first table
-has mebibytes at the peak (Linux), above what the process held with all libraries imported, models included; the second
-has seconds of the CPU, which vary less on a busy machine. Both have the base's figures and, for every size that grows,
-the ratio to them. `predicted` is the ratio that `probing_fit.py` predicts with three sizes doubled, which it is not
-fitted to. The third table has what each further student adds to the peak, and to the result's tables; the last is for
-Llama 3.1 8B with eight adapters on a GPU of 80 GB, on paper. `--from FILE` prints the tables of an earlier run's
-`--json`.
+first at a base size, then with one size after the other multiplied, then with three of them doubled. Analyses of the
+teacher read one priming per student. The first table has mebibytes at the peak (Linux), above what the process held
+with all libraries imported, models included; the second has seconds of the CPU, which vary less on a busy machine.
+Both have the base's figures and, for every size that grows, the ratio to them. `predicted` is the ratio that
+`probing_fit.py` predicts with three sizes doubled, which it is not fitted to. The third table has what each further
+student adds to the peak, and to the result's tables; the last is for Llama 3.1 8B with eight adapters on a GPU of 80
+GB, on paper. `--from FILE` prints the tables of an earlier run's `--json`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "patching": {"exact": 2, "together": 2, "random_sets": 3, "problems": 16},
     "circuits": {"exact": 2, "problems": 16},
     "contrast": {"layers": 2, "problems": 16},
+    "priming_map": {},
+    "priming_heads": {},
+    "priming_gain": {},
 }
+PRIMING = "Show every step, so that a smaller model can learn from your answer."
 HEAD_DIM = 32
 MODEL = "smollm2-135m-instruct"
 
@@ -78,7 +82,9 @@ def print_tables(found: Mapping[str, dict[str, dict[str, float]]]) -> dict[str, 
     fits = {}
     for name, each in found.items():
         points = [
-            (all_sizes(chosen), each[what]["MiB"]) for what, chosen in chosen_sizes().items() if what != "doubled"
+            (all_sizes(chosen), each[what]["MiB"], each[what]["tables"])
+            for what, chosen in chosen_sizes().items()
+            if what != "doubled"
         ]
         fits[name] = fitted(name, points)
     print(f"base: {', '.join(f'{size} {number}' for size, number in BASE.items())}")
@@ -160,6 +166,7 @@ def run(name: str, students: list[Any], problems: list[Any]) -> float:
             students=students, problems=problems, batch_size=BATCH, pool=pool, head_metrics=head_metrics_of(host),
             records={student.name: [answered(problem) for problem in problems] for student in students},
             counterfactuals=lambda problem: [problem_of(int(problem.id) + 1, len(problem.question.split()))],
+            teaching=teaching(host, students, problems) if name.startswith("priming") else None,
         )  # fmt: skip
         result = run_analysis(name, analysis, context)
     return sum(float(table.memory_usage(deep=True).sum()) for table in result.tables.values()) / 2**20
@@ -215,7 +222,39 @@ def problem_of(index: int, words: int) -> Any:
 def answered(problem: Any) -> dict[str, Any]:
     """A record of an answer that is correct for every other problem."""
     correct = not int(problem.id) % 2
-    return {"id": problem.id, "response": problem.solution, "correct": correct, "cut_off": False, "tokens": 20}
+    gold = {"log_p_gold_value": -float(problem.id), "log_p_gold_solution": -9.0 - float(problem.id)}
+    return {"id": problem.id, "response": problem.solution, "correct": correct, "cut_off": False, "tokens": 20, **gold}
+
+
+def teaching(host: Any, students: list[Any], problems: list[Any]) -> Any:
+    """What the untrained model reads and writes as a teacher: for each trained student, a strategy of its name."""
+    import numpy as np
+
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.probing.priming.teaching import Priming, Teaching
+    from kdprobe.strategies.prompt_pair import PromptPair, bare
+    from kdprobe.teachers.teacher import Response
+
+    base = students[0].base
+    tokenizer = load_tokenizer(base)
+    options = {"model": str(base.path), "dtype": "float32"}
+    teacher = host.build("teachers", "transformers", host.options("teachers", "transformers", options))
+    answers = [
+        Response(problem.id, problem.solution, np.array(tokenizer(problem.solution)["input_ids"]), finished=True)
+        for problem in problems
+    ]
+
+    def priming(name: str, words: str) -> Priming:
+        pairs = {problem.id: PromptPair(primed(problem, words), bare(problem)) for problem in problems}
+        prompts = {number: prompt_ids(tokenizer, pair.teacher) for number, pair in pairs.items()}
+        return Priming(name, unprimed=not words, prompts=prompts, responses=answers, tests=pairs)
+
+    def primed(problem: Any, words: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": f"{problem.question} {words}".strip()}]
+
+    primings = [priming(student.arm, "" if student is students[0] else PRIMING) for student in students]
+    return Teaching(teacher, problems, primings, "own")
 
 
 if __name__ == "__main__":

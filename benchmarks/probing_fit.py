@@ -1,11 +1,11 @@
 """What the peaks of `probing.py` consist of, and what that makes for a large student: on paper.
 
 Every peak is taken for a sum of terms, each of which grows with the sizes in its own way, such as the attention
-patterns of one layer. Their coefficients, none of them negative, are those that fit the measured peaks best relative
-to their size. Analyses of patterns first check every student, which needs about the same memory at all sizes measured.
-Their peak is that of the check, or the weights, what the code keeps of patterns, and a multiple of one layer's. For a
-large student, its weights are added up from its shapes instead, and the other terms are as many times as large as their
-formulas say.
+patterns of one layer. The size of tables is measured; the other coefficients, none of them negative, are those that
+fit the measured peaks best relative to their size. Analyses of patterns first check every student, which needs about
+the same memory at all sizes measured. Their peak is that of the check, or the weights, what the code keeps of
+patterns, and a multiple of one layer's. For a large student, its weights are added up from its shapes instead, and the
+other terms are as many times as large as their formulas say.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ KEPT: dict[str, dict[str, float]] = {
     "ablation": {"patterns of a batch": 2},
 }
 """What analyses of patterns keep: tables with their parts; the first student's patterns and a sum over students."""
+KEEPS_HEAD_OUTPUTS = frozenset({"patching"})
+"""Analyses that keep two students' head outputs for all problems; for others, differences of peaks are noise."""
 OF_KEPT = ("kept attention", "shown maps", "patterns of a batch")
 OUTPUT_MATRICES = {"patching": 3, "ablation": 1}
 """How many copies of all heads' W_O an analysis holds."""
@@ -90,8 +92,10 @@ MERGED = frozenset(
     }
 )
 """Analyses that merge the adapter into copies of the projections that it changes, one student at a time."""
-SIXTEEN_BITS = frozenset({"heads", "divergence", "attention", "association", "geometry"})
-"""Analyses that can examine students in 16 bits."""
+SIXTEEN_BITS = frozenset(
+    {"heads", "divergence", "attention", "association", "geometry", "priming_map", "priming_heads", "priming_gain"}
+)
+"""Analyses that can examine students, or a teacher, in 16 bits."""
 
 
 _LAYER = "patterns of a layer"
@@ -99,15 +103,15 @@ _ABOVE = 1.2
 """How far above the check a peak must be to come from patterns."""
 
 
-def fitted(name: str, points: list[tuple[Sizes, float]]) -> dict[str, float]:
+def fitted(name: str, points: list[tuple[Sizes, float, float]]) -> dict[str, float]:
     """The coefficient of each term.
 
     Args:
         name: The analysis.
-        points: Sizes and peaks in MiB.
+        points: Sizes, peaks in MiB, and the part of these that is in the result's tables.
     """
     if name in KEPT:
-        rest = [(sizes, peak - weights(sizes) / MIB) for sizes, peak in points]
+        rest = [(sizes, peak - weights(sizes) / MIB) for sizes, peak, _ in points]
         check = min(peak for _, peak in rest)
         layers = [
             (peak - _total(KEPT[name], sizes)) / (TERMS[_LAYER](sizes) / MIB)
@@ -115,11 +119,14 @@ def fitted(name: str, points: list[tuple[Sizes, float]]) -> dict[str, float]:
             if peak > _ABOVE * check
         ]
         return dict.fromkeys(TERMS, 0.0) | KEPT[name] | {"libraries": check, "weights": 1.0, _LAYER: max(0.0, *layers)}
-    terms = [term for term in TERMS if term not in OF_KEPT]
-    rows = np.array([[TERMS[term](sizes) / MIB for term in terms] for sizes, _ in points])
-    peaks = np.array([peak for _, peak in points])
-    found, _ = nnls(rows / peaks[:, None], np.ones(len(peaks)))
-    return dict.fromkeys(TERMS, 0.0) | dict(zip(terms, found.tolist(), strict=True))
+    absent = {"tables", *OF_KEPT, *(() if name in KEEPS_HEAD_OUTPUTS else ("head outputs of all problems",))}
+    terms = [term for term in TERMS if term not in absent]
+    rows = np.array([[TERMS[term](sizes) / MIB for term in terms] for sizes, *_ in points])
+    peaks = np.array([peak for _, peak, _ in points])
+    tables = np.array([each for *_, each in points])
+    found, _ = nnls(rows / peaks[:, None], 1 - tables / peaks)
+    size = float(np.mean([each * MIB / TERMS["tables"](sizes) for sizes, _, each in points]))
+    return dict.fromkeys(TERMS, 0.0) | dict(zip(terms, found.tolist(), strict=True)) | {"tables": size}
 
 
 def predicted(name: str, coefficients: Mapping[str, float], sizes: Sizes) -> float:
