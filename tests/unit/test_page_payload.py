@@ -266,8 +266,29 @@ def test_a_map_of_heads_is_left_out_if_a_grid_shows_its_values():
     assert not is_explored({"data": [{"type": "scatter", "x": [0], "y": [1]}], "layout": {}}, measures)
 
 
-def test_an_analysis_of_some_students_says_of_which():
+def of_students(*names):
     table = heads(metric="entropy", problem="pooled", value=1.0)
-    of_all = head_measures({"heads": pd.concat([table, table.assign(student="t")], ignore_index=True)})
-    of_one = head_measures({"ablation": table})
-    assert few_students({"heads": of_all, "ablation": of_one, "other": []}) == {"ablation": ["s"]}
+    return head_measures({"heads": pd.concat([table.assign(student=name) for name in names], ignore_index=True)})
+
+
+def test_an_analysis_of_some_students_says_of_which():
+    names = {name: name for name in ("s", "t")}
+    assert few_students({"heads": of_students(*names), "ablation": of_students("s"), "other": []}, names) == {
+        "ablation": ["s"]
+    }
+
+
+def test_students_that_differ_by_their_seed_are_named_once():
+    groups = {f"{group}@{seed}": group for seed in (0, 1) for group in ("a", "b")} | {"untrained": "untrained"}
+    few = few_students(
+        {
+            "heads": of_students(*groups),
+            "by arm": of_students("a", "b", "untrained"),
+            # Its other measure is of how much all students differ, which is no student's.
+            "more": [*of_students(*groups), *of_students("a@0 a@1 b@0 b@1")],
+            "one arm": of_students("b@0", "b@1"),
+            "one seed": of_students("untrained", "a@0", "b@0", "b@1"),
+        },
+        groups,
+    )
+    assert few == {"one arm": ["b"], "one seed": ["a@0", "b", "untrained"]}

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
+from kdprobe.console.streams import visible
 from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.audit import scope
 from kdprobe.experiment.results import Results, arms_of
@@ -120,7 +121,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         options=training_options(record["config"]),
         config=config,
         heads=bool(measures),
-        only=few_students(heads),
+        only=few_students(heads, {visible(arm.name): visible(arm.group) for arm in arms}),
         terms=terms,
         adapters_sentence=adapters_sentence,
         data=packed(payload),

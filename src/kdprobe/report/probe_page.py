@@ -69,7 +69,7 @@ def write_probe_page(
                 }
             ),
             heads=bool(measures),
-            only=few_students(heads),
+            only=few_students(heads, {name: name for name in names}),
             terms=head_terms(
                 [
                     *chain(*(result.statements for result in results.values())),

@@ -89,18 +89,34 @@ def head_measures(tables: Mapping[str, pd.DataFrame | Path]) -> list[HeadMeasure
     return [measure for name in tables for measure in _measures(name, tables)]
 
 
-def few_students(measures: Mapping[str, Sequence[HeadMeasure]]) -> dict[str, list[str]]:
-    """The students of each analysis that examined fewer of them than another one did.
+def few_students(measures: Mapping[str, Sequence[HeadMeasure]], groups: Mapping[str, str]) -> dict[str, list[str]]:
+    """The students of each analysis that left out some that another one examined.
+
+    Students that differ only by their seed are named once, by their group, if all of them were examined.
 
     Args:
         measures: The measures of each analysis.
+        groups: What students that differ only by their seed have in common, by the student's name; may itself be the
+            student of a measure.
     """
-    students = {
-        analysis: list(dict.fromkeys(student for measure in found for student in measure["students"]))
+    examined = {
+        analysis: [
+            name for name in groups if any({name, groups[name]} & measure["students"].keys() for measure in found)
+        ]
         for analysis, found in measures.items()
     }
-    most = max(map(len, students.values()), default=0)
-    return {analysis: names for analysis, names in students.items() if 0 < len(names) < most}
+    everyone = {name for names in examined.values() for name in names}
+    few = {analysis: names for analysis, names in examined.items() if names and set(names) != everyone}
+    return {
+        analysis: list(dict.fromkeys(_shortest(name, names, groups) for name in names))
+        for analysis, names in few.items()
+    }
+
+
+def _shortest(name: str, names: Sequence[str], groups: Mapping[str, str]) -> str:
+    """A student's group if the names contain all of its students, else its name."""
+    group = groups[name]
+    return group if all(each in names for each, its in groups.items() if its == group) else name
 
 
 def _measures(name: str, tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[HeadMeasure]:
