@@ -1,4 +1,4 @@
-"""Words that depend on what a message is about: nouns after a count, lists, and articles before a class's name."""
+"""Words that depend on what a message is about: nouns and pronouns for a count, lists, and a class's article."""
 
 from __future__ import annotations
 
@@ -16,10 +16,25 @@ def counted(count: int, singular: str, plural: str = "") -> str:
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
-def enumerated(names: Sequence[str]) -> str:
-    """Names in a sentence, such as `a`, `a and b` or `a, b and c`; at least one."""
+def these(count: int, singular: str) -> str:
+    """What was counted before, such as `this problem` or `these problems`.
+
+    Args:
+        count: How many.
+        singular: The noun for one.
+    """
+    return f"this {singular}" if count == 1 else f"these {singular}s"
+
+
+def enumerated(names: Sequence[str], conjunction: str = "and") -> str:
+    """Names in a sentence, such as `a`, `a and b` or `a, b and c`.
+
+    Args:
+        names: At least one name.
+        conjunction: The word before the last of several.
+    """
     *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
 def with_article(kind: type) -> str:

@@ -200,7 +200,7 @@ class TestOffloadedWeights:
         np.testing.assert_allclose(found_scores, scores, atol=1e-5)
 
     def test_nothing_is_merged_into_them(self, model, adapter, offloading):
-        with pytest.raises(UsageError, match=r"An adapter needs all weights .* but \d+ do not fit"):
+        with pytest.raises(UsageError, match=r"Using an adapter needs all weights .* but \d+ do not fit"):
             answered(model, adapter, offloading)
 
     @pytest.mark.parametrize("analysis", ["heads", "geometry", "ablation", "logit_lens", "circuits"])

@@ -342,7 +342,7 @@ def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys)
     assert _run([*told, "--limit", "7"]) == 1
     assert "The source has only 6 problems, but --limit is 7. Lower --limit." in capsys.readouterr().err
     assert _run([*told, "--max-new-tokens", "2048"]) == 1
-    assert "2048 new tokens do not fit" in capsys.readouterr().err
+    assert "The token budget of 2048 does not fit" in capsys.readouterr().err
 
 
 def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, problem_files, tmp_path, monkeypatch):

@@ -208,4 +208,4 @@ def test_a_file_that_is_no_yaml_is_named(tiny_model, tmp_path, capsys):
     damaged.write_text("task: other\ndataset_path: [1\n", encoding="utf-8")
     given = ["--include-path", str(tmp_path / "own"), "--store", str(tmp_path / "store")]
     assert _run(["eval", str(tiny_model), "--task", "other", *given]) == 2
-    assert f"Not valid YAML: {damaged}." in " ".join(capsys.readouterr().err.split())
+    assert f"Perhaps it is in {damaged}, which is not valid YAML" in " ".join(capsys.readouterr().err.split())

@@ -219,7 +219,7 @@ def only(config, alone, folder, capfd, tmp_path, monkeypatch):
 def test_one_stage_alone(only, alone):
     code, _, err = only("--only", "analyse confidence")
     assert code == 2
-    assert "analyse confidence needs unfinished stages: evaluate untrained, " in err
+    assert "analyse confidence depends on stages that have not finished: evaluate untrained, " in err
     code, _, err = only("--only", "evaluate untraned")
     assert code == 2
     assert "no stage named 'evaluate untraned'. Did you mean 'evaluate untrained'?" in err

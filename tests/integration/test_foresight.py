@@ -198,6 +198,7 @@ def test_layers_without_any_target_are_a_finding(plan, model):
     planned = plan(student=student, probe={"analyses": []})
     (finding,) = [finding for finding in planned.findings if finding.code == "untrained-layers"]
     assert "3 of the student's 4 layers" in finding.evidence
+    assert finding.action.startswith("To train these layers too, add their modules; the model has ")
     assert "in_proj_qkvz" in finding.action
 
 
@@ -286,6 +287,7 @@ def test_all_mistakes_are_told_at_once(plan, model):
     student = model("phi3", "phi3", **SMALL, max_position_embeddings=16)
     sentence = told(plan, "would fail for 4 reasons", student=student, distill={"options": NAMED})
     assert "in the test set, 4 problems leave no room for 8 new tokens" in sentence
+    assert "Remove these problems, or lower evaluation.max_new_tokens." in sentence
     assert "4 transfer problems plus their gold solutions are longer than that" in sentence
     assert "qkv_proj" in sentence
 

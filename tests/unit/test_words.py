@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from kdprobe.words import counted, with_article
+from kdprobe.words import counted, enumerated, these, with_article
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,17 @@ def test_a_noun_follows_its_count(count, text):
 def test_a_plural_may_be_stated():
     assert counted(1, "answer has", "answers have") == "1 answer has"
     assert counted(0, "answer has", "answers have") == "0 answers have"
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "this problem"), (2, "these problems"), (0, "these problems")])
+def test_what_was_counted_is_pointed_to(count, text):
+    assert these(count, "problem") == text
+
+
+@pytest.mark.parametrize(("names", "text"), [("a", "a"), ("ab", "a {} b"), ("abc", "a, b {} c")])
+def test_names_are_listed_as_in_a_sentence(names, text):
+    assert enumerated([*names]) == text.format("and")
+    assert enumerated([*names], "or") == text.format("or")
 
 
 @pytest.mark.parametrize(

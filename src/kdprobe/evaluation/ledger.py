@@ -16,6 +16,7 @@ from typing import Any
 
 from kdprobe.console.messages import warn
 from kdprobe.files import sync
+from kdprobe.words import counted
 
 
 class Ledger:
@@ -38,7 +39,8 @@ class Ledger:
                 else:
                     damaged += 1
             if damaged:
-                warn(f"{file} has damaged lines ({damaged}); their contents are recomputed.")
+                are, their = ("is", "its") if damaged == 1 else ("are", "their")
+                warn(f"{counted(damaged, 'line')} of {file} {are} damaged; {their} contents will be recomputed.")
             if torn:
                 # The beginning of a line whose writing was interrupted.
                 os.truncate(file, file.stat().st_size - len(torn))

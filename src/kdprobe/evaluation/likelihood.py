@@ -26,6 +26,7 @@ from kdprobe.models.outline.room import exceeding
 from kdprobe.problems.problem import Problem
 from kdprobe.students.sequence import ProblemSequence, problem_sequence
 from kdprobe.teachers.teacher import Passage
+from kdprobe.words import these
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def gold_sequences(student: LoadedModel | EngineStudent, problems: Sequence[Prob
     if window and (long := {id_: length for id_, length in lengths.items() if length > window}):
         raise KdprobeError(
             f"The context window of {reader.record.name!r} is {window} tokens; {exceeding('problem', long)}.",
-            "Remove these problems.",
+            f"Remove {these(len(long), 'problem')}.",
         )
     return sequences
 

@@ -22,6 +22,7 @@ from kdprobe.models.thinking import Written, with_opening
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.gold import gold_text
 from kdprobe.text import safe_text
+from kdprobe.words import counted, these
 
 PLAN = "batch plan"
 """The ledger's entry for the batch size."""
@@ -101,8 +102,8 @@ class RecordingModel(Recording, StudentLM):
         super().__init__(student, seed=protocol.seed, add_bos_token=add_bos_token)
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
-                f"{protocol.max_new_tokens} new tokens do not fit: the context window of {student.record.name!r} "
-                f"is {self.max_length} tokens.",
+                f"The token budget of {protocol.max_new_tokens} does not fit: the context window of "
+                f"{student.record.name!r} is {self.max_length} tokens.",
                 "Lower the token budget (max_new_tokens).",
             )
         self._protocol, self._check = protocol, check
@@ -116,8 +117,8 @@ class RecordingModel(Recording, StudentLM):
             raise KdprobeError(
                 f"The context window of {self.student.record.name!r} is {self.max_length} tokens, and {len(long)} of "
                 f"{len(prompts)} prompts {'leaves' if len(long) == 1 else 'leave'} no room for "
-                f"{self._protocol.max_new_tokens} new tokens: {named(long)}.",
-                "Lower the token budget (max_new_tokens), or remove these problems.",
+                f"{counted(self._protocol.max_new_tokens, 'new token')}: {named(long)}.",
+                f"Lower the token budget (max_new_tokens), or remove {these(len(long), 'problem')}.",
             )
         if PLAN not in self.ledger:
             self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})

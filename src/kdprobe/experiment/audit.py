@@ -12,7 +12,7 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.foresight.evidence import SEED_CODES, few_seeds
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
-from kdprobe.words import counted
+from kdprobe.words import counted, these
 
 _SHOWN = 3
 _MOVED = 1e-6
@@ -75,8 +75,8 @@ def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
         return []
     described = " ".join(f"{arm.name} {arm.absence}" for arm in arms)
     hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
-    excluded = f"Comparisons exclude these arms, and comparisons of strategies exclude the seeds that {what}."
-    action = f"{' '.join(hints)} {excluded}"
+    excluded = f"Comparisons exclude {these(len(arms), 'arm')}, and comparisons of strategies exclude"
+    action = f"{' '.join(hints)} {excluded} every seed that {what}."
     return [Finding(what, described, action)]
 
 
@@ -89,11 +89,13 @@ def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
     findings = []
     if unmoved:
         evidence = f"Adapters whose update has norm 0: {', '.join(unmoved)}."
-        action = "Raise the learning rate or train longer; these arms are identical to the untrained student."
+        are = f"{these(len(unmoved), 'arm')} {'is' if len(unmoved) == 1 else 'are'}"
+        action = f"Raise the learning rate or train longer; {are} identical to the untrained student."
         findings.append(Finding("adapter-did-not-move", evidence, action))
     if barely:
         evidence = f"The trained weights hardly changed (relative change): {', '.join(barely)}."
-        action = "Raise the learning rate or train longer; these arms are nearly identical to the untrained student."
+        are = f"{these(len(barely), 'arm')} {'is' if len(barely) == 1 else 'are'}"
+        action = f"Raise the learning rate or train longer; {are} nearly identical to the untrained student."
         findings.append(Finding("adapter-barely-moved", evidence, action))
     return findings
 

@@ -91,8 +91,9 @@ def run_stage(plan: Plan, store: Store, name: str) -> None:
     stage = _named(plan, name)
     missing = [f"{needed.kind} {needed.name}" for needed in stage.inputs if not store.has(needed)]
     if missing:
+        those, them = ("a stage that has", "that stage") if len(missing) == 1 else ("stages that have", "those")
         raise UsageError(
-            f"{stage.kind} {stage.name} needs unfinished stages: {', '.join(missing)}.", "Run those first."
+            f"{stage.kind} {stage.name} depends on {those} not finished: {', '.join(missing)}.", f"Run {them} first."
         )
     store.prepare()
     _begin(plan, store)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
-from kdprobe.words import counted
+from kdprobe.words import counted, these
 
 _SHARE = 0.05
 """The share of answers above which answers cut off, or thinking that never ended, are worth a finding; and the share of
@@ -23,9 +23,10 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     # Earlier versions did not record these.
     untaught = [_untaught(strategy, summary) for strategy, summary in measured.items() if summary.get("untaught")]
     if untaught:
+        lost = {problem for summary in measured.values() for problem in summary.get("untaught", ())}
         action = (
-            "Raise the budget, or remove these problems; otherwise students of different strategies may be trained on "
-            "different problems."
+            f"Raise the budget, or remove {these(len(lost), 'problem')}; otherwise students of different strategies "
+            "may be trained on different problems."
         )
         evidence = f"Teacher answers without anything to train on: {'; '.join(untaught)}."
         findings.append(Finding("untaught-answers", evidence, action))

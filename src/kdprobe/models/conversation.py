@@ -18,6 +18,7 @@ from typing import Any
 from kdprobe.errors import KdprobeError, first_line
 from kdprobe.models.templates.bounded import bounded
 from kdprobe.models.templates.stopped_clock import stopped_clock
+from kdprobe.words import enumerated
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
 """The prompt of a model without a chat template; the lm-eval task for completion models uses the same form."""
@@ -88,7 +89,7 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
         if conversation.instructs:
             raise KdprobeError(
                 f"The model {tokenizer.name_or_path!r} has no chat template, so a system message or template arguments "
-                "have no effect.",
+                "would have no effect.",
                 "Remove them, or use a chat model.",
             )
         return tokenizer
@@ -116,9 +117,10 @@ def refuse_unread(conversation: Conversation, tokenizers: Sequence[Any]) -> None
     templates = "".join(str(tokenizer.chat_template) for tokenizer in tokenizers)
     for name in conversation.template_arguments:
         if not re.search(rf"\b{re.escape(name)}\b", templates):
-            models = " and ".join(dict.fromkeys(repr(tokenizer.name_or_path) for tokenizer in tokenizers))
+            models = [*dict.fromkeys(repr(tokenizer.name_or_path) for tokenizer in tokenizers)]
+            noun, do = ("template", "does") if len(models) == 1 else ("templates", "do")
             raise KdprobeError(
-                f"The chat template of {models} does not use the argument {name!r}.",
+                f"The chat {noun} of {enumerated(models)} {do} not use the argument {name!r}.",
                 "Check its name in the template; an unused argument would have no effect.",
             )
 

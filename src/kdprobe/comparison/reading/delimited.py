@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, TextIO
 
+from kdprobe.words import counted
+
 DELIMITERS = ",;\t|"
 _STATED = re.compile(r'\s*"?sep=(.)"?\s*')
 """A first line in which spreadsheets declare their delimiter."""
@@ -55,7 +57,9 @@ def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: 
                 if [cell.strip() for cell in cells] == header:
                     raise ValueError(f"line {begins} repeats the header, so the file has several tables; split it")
                 if len(cells) != len(header):
-                    raise ValueError(f"line {begins} has {len(cells)} cells, but the header has {len(header)}")
+                    raise ValueError(
+                        f"line {begins} has {counted(len(cells), 'cell')}, but the header has {len(header)}"
+                    )
                 yield begins, dict(zip(header, cells, strict=True))
             begins = skipped + reader.line_num + 1
     except csv.Error as error:

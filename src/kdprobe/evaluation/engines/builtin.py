@@ -96,9 +96,12 @@ class TransformersStudent:
             else:
                 sequences = self._whole(ids, mask, decoding)
         except torch.OutOfMemoryError as error:
+            what, lower = f"{len(prompts)} answers in one batch do", "batch size"
+            if len(prompts) == 1:
+                what, lower = "An answer does", "token budget"
             raise KdprobeError(
-                f"{len(prompts)} answers in one batch do not fit in the memory of {self._loaded.device}.",
-                "Lower the batch size; finished answers are saved.",
+                f"{what} not fit in the memory of {self._loaded.device}.",
+                f"Lower the {lower}; finished answers are saved.",
             ) from error
         rows = [row[width:].tolist() for row in sequences]
         if lengths is not None:

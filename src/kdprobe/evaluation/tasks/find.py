@@ -88,7 +88,9 @@ def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
     if package := package_of("tasks", name):
         return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
     if damaged := _not_yaml(folders):
-        return f"Not valid YAML: {', '.join(damaged)}."
+        if len(damaged) == 1:
+            return f"Perhaps it is in {damaged[0]}, which is not valid YAML: correct that file."
+        return f"Perhaps it is in one of these files, which are not valid YAML: {', '.join(damaged)}. Correct them."
     looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
     # kdprobe's own forms of the deciding task are not among lm-eval's.
     return f"{suggested(name, [*names, *TASKS])} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()

@@ -116,7 +116,8 @@ def _show_examples(choice: TaskChoice, task: Any) -> None:
     shown = task.get_config("num_fewshot")
     if shown and (there := len([*task.fewshot_docs()])) < shown:
         raise UsageError(
-            f"The task {task.config.task!r} has only {counted(there, 'document')} to draw {shown} examples from.",
+            f"The task {task.config.task!r} has only {counted(there, 'document')} to draw "
+            f"{counted(shown, 'example')} from.",
             "Lower num_fewshot.",
         )
 
@@ -127,7 +128,8 @@ def _draw(choice: TaskChoice, sizes: Mapping[str, int]) -> dict[str, list[int]]:
     if choice.limit is not None:
         if choice.limit > len(everything):
             raise UsageError(
-                f"The task {choice.name!r} has only {len(everything)} documents, but its limit is {choice.limit}.",
+                f"The task {choice.name!r} has only {counted(len(everything), 'document')}, but its limit is "
+                f"{choice.limit}.",
                 "Lower the limit, or leave it out to use all.",
             )
         chosen = np.random.default_rng(choice.seed).choice(len(everything), choice.limit, replace=False)

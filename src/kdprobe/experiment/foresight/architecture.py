@@ -12,6 +12,7 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.outline.module_names import is_named
+from kdprobe.words import these
 
 _HEAD_ANALYSES = ("ablation", "circuits", "geometry", "patching")
 """kdprobe's own analyses that examine heads in the model itself rather than through attention patterns."""
@@ -69,7 +70,8 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
             "untrained-layers",
             f"{key}: {len(untrained)} of the student's {len(layers)} layers {'contains' if one else 'contain'} none of "
             f"{wanted} ({'layer' if one else 'layers'} {shown}).",
-            f"To train these layers too, add their modules; the model has {', '.join(_kinds(modules))}.",
+            f"To train {these(len(untrained), 'layer')} too, add {'its' if one else 'their'} modules; the model has "
+            f"{', '.join(_kinds(modules))}.",
         )
 
 

@@ -10,7 +10,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.outline.room import exceeding, named
 from kdprobe.strategies.prompt_pair import PromptPair, bare
-from kdprobe.words import counted
+from kdprobe.words import counted, these
 
 _END = 1
 """The token that ends a turn."""
@@ -34,8 +34,10 @@ def teacher_lengths(
         if long := context.teacher_reader.too_long(asked, teacher.context - budget):
             yield UsageError(
                 f"The context window of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the "
-                f"strategy {strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
-                "Remove these problems, lower transfer.max_new_tokens, or use a strategy with shorter prompts.",
+                f"strategy {strategy!r}, {_count(long)} no room for {counted(budget, 'new token')}: "
+                f"{named(long)}.",
+                f"Remove {these(len(long), 'problem')}, lower transfer.max_new_tokens, or use a strategy with shorter "
+                "prompts.",
             )
 
 
@@ -54,8 +56,8 @@ def student_lengths(
     if long := reader.too_long(tested, student.context - budget):
         yield UsageError(
             f"The context window of {subject} is {student.context} tokens; in the test set, {_count(long)} no room for "
-            f"{budget} new tokens: {named(long)}.",
-            "Remove these problems, or lower evaluation.max_new_tokens.",
+            f"{counted(budget, 'new token')}: {named(long)}.",
+            f"Remove {these(len(long), 'problem')}, or lower evaluation.max_new_tokens.",
         )
     needs = context.distiller.needs
     learnt = context.problems.transfer if experiment.controls.fine_tuned or "gold" in needs else ()
@@ -65,7 +67,7 @@ def student_lengths(
         if long := reader.too_long(questions, student.context - _END, solutions):
             yield UsageError(
                 f"The context window of {subject} is {student.context} tokens; {exceeding(f'{split} problem', long)}.",
-                "Remove these problems.",
+                f"Remove {these(len(long), 'problem')}.",
             )
     if "responses" not in needs:
         return

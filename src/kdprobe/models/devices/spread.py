@@ -66,8 +66,9 @@ def placed(model: Any, record: ModelRecord, placement: Placement | None, device:
         keep_positions_anywhere(model)
         note(f"The weights of {record.name} are spread over {enumerated([str(each) for each in devices])}.")
     if absent := offloaded(model):
+        they_are = "It is" if len(absent) == 1 else "They are"
         note(
-            f"{counted(len(absent), 'weight')} of {record.name} did not fit into the memory of the devices. They are "
+            f"{counted(len(absent), 'weight')} of {record.name} did not fit into the memory of the devices. {they_are} "
             "read from main memory or disk in every pass, which takes many times as long."
         )
     return model
@@ -118,8 +119,9 @@ def refuse_offloaded(loaded: Any, what: str) -> None:
         UsageError: Some are offloaded: what reads or changes them here would not be what passes use.
     """
     if absent := offloaded(loaded.model):
+        do, are = ("does", "is") if len(absent) == 1 else ("do", "are")
         raise UsageError(
-            f"{what} needs all weights of {loaded.record.name!r} in the memory of its devices, but {len(absent)} do "
-            "not fit and are read from main memory or disk in every pass.",
+            f"{what} needs all weights of {loaded.record.name!r} in device memory, but {len(absent)} {do} not fit and "
+            f"{are} read from main memory or disk in every pass.",
             "Use more or larger GPUs, raise max_memory, or choose a data type with fewer bits.",
         )

@@ -43,7 +43,7 @@ def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
     Raises:
         UsageError: An adapter does not fit the base completely.
     """
-    refuse_offloaded(base, "An adapter")
+    refuse_offloaded(base, "Using an adapter")
     for folder in adapters.values():
         fitting(base, folder)
     return _attached(base, adapters)
@@ -102,7 +102,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             "the update to rounding.",
             "Use weights that are not quantised.",
         )
-    refuse_offloaded(base, "An adapter")
+    refuse_offloaded(base, "Using an adapter")
     base = with_its_vocabulary(base, folder)
     was_tied = is_tied(base.model)
     adds_biases = getattr(adapter_config(folder), "lora_bias", False)

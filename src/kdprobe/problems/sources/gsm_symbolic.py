@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.problems.problem import Problem, Split
+from kdprobe.words import counted
 
 TEMPLATES = 100
 _SHARES: dict[Split, tuple[int, ...]] = {"teacher": (0, 1), "transfer": (2,), "test": (3,)}
@@ -83,7 +84,7 @@ def _draws(generate: Draw, template: int, split: Split, seed: int) -> Iterator[P
         misses = 0
         yield problem_of(drawn, f"{split}-{template}-{len(seen)}", f"template-{template}")
     raise KdprobeError(
-        f"Template {template} has only {len(seen)} distinct problems for the {split} split.",
+        f"Template {template} has only {counted(len(seen), 'distinct problem')} for the {split} split.",
         "Request fewer problems, or list more templates.",
     )
 
