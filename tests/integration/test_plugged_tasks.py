@@ -100,7 +100,7 @@ def test_a_name_has_one_meaning(plugins, tmp_path):
         with pytest.raises(UsageError, match=f"{name}.* has the same name as one of {owner}'s own tasks. Set KDPROBE"):
             named_task(TaskConfig(name=name), [], host)
     (plugins / "other.py").write_text(PLUGIN, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"The task 'theirs' is provided by both .*Uninstall one of them"):
+    with pytest.raises(UsageError, match=r"The task 'theirs' is provided by .* and .*Keep only one of them"):
         named_task(TaskConfig(name="theirs"), [], host_of(plugins))
 
 

@@ -262,7 +262,7 @@ def test_a_config_that_needs_them_is_told_why_each_is_missing_all_at_once(kdprob
     assert told.returncode == 2
     lines = [line.strip() for line in told.stderr.splitlines() if line.startswith("  - ")]
     assert len(lines) == 4
-    assert "'contested' is provided by both rival-one and rival-two. Uninstall one" in lines[0]
+    assert "'contested' is provided by rival-one and rival-two. Keep only one of them" in lines[0]
     assert "KDPROBE_BLOCK=rival-two" in lines[0]
     assert (
         "There is no strategy named 'exits'. It should come from kdprobe-exits, which is broken: It exits" in lines[1]

@@ -480,12 +480,15 @@ def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):
         extractor("bad", raises(ValueError("no")), "b"),
         extractor("contested", lambda _options: "first", "c"),
         extractor("contested", lambda _options: "second", "d"),
+        extractor("contested", lambda _options: "third", "e"),
     )
     assert there.all("extractors") == {"good": "good"}
     assert there.unique_names("extractors") == ["good", "bad"]
     told = capsys.readouterr().err
     assert "Skipped: The extractor 'bad' could not be built: ValueError: no" in told
-    assert "Skipped: The extractor 'contested' is provided by both c and d" in told
+    assert "Skipped: The extractor 'contested' is provided by c, d and e" in told
+    with pytest.raises(UsageError, match=r"Keep only one of them, or set KDPROBE_BLOCK=d,e\."):
+        there.get("extractors", "contested")
 
 
 # Observers

@@ -69,6 +69,11 @@ def test_rows_pair_where_there_is_nothing_else_and_that_is_said():
     check(arm("a"), arm("b"), STRAIGHT, "Answers are paired by row: there are no ids or questions.")
 
 
+def test_several_files_without_ids_are_listed():
+    with pytest.raises(KdprobeError, match=r"by problem: a\.csv, b\.csv and c\.csv have no ids"):
+        pair_up([arm("a"), arm("b"), arm("c", count=11)])
+
+
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [

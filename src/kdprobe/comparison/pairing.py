@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kdprobe.comparison.arms import Arm
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.gold import gold_value
-from kdprobe.words import counted
+from kdprobe.words import counted, enumerated
 
 _MISTAKES = 0.05
 """Share of gold values that may differ between two files of the same problems."""
@@ -98,7 +98,7 @@ def _keys(arms: Sequence[Arm]) -> tuple[Keys, str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
+    return f"{enumerated(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def _parted(ids: Keys) -> str:

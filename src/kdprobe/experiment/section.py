@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kdprobe.host.suggestions import suggested_keys
+from kdprobe.words import enumerated
 
 _COLDEST = 0.01
 """Logits are divided by the temperature; below this, float32 overflows, and sampling is greedy anyway."""
@@ -103,7 +104,7 @@ def _sentence(item: Any, asked: str, known: Callable[[], Iterable[str]]) -> str:
         return "missing"
     if item["type"] == "extra_forbidden":
         suggestions = [repr(each) for each in suggested_keys(asked, known())]
-        return f"unknown key; did you mean {' or '.join(suggestions)}?" if suggestions else "unknown key"
+        return f"unknown key; did you mean {enumerated(suggestions, 'or')}?" if suggestions else "unknown key"
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:

@@ -13,7 +13,7 @@ import pluggy
 from kdprobe.host import hookspecs
 from kdprobe.host.candidates import Candidate, own_version
 from kdprobe.host.checks import check_plugin, check_spec
-from kdprobe.host.choice import Choice
+from kdprobe.host.choice import BLOCK, Choice
 from kdprobe.host.guard import PluginError, blame, results_kept_clean
 from kdprobe.host.hook_api import GROUP
 from kdprobe.host.provider import Provider
@@ -45,7 +45,8 @@ def discover(
             providers.append(Provider(*described, "blocked", reason_to_skip))
         elif owner := owners.get(candidate.name):
             reason = (
-                f"{owner} also provides a plugin named {candidate.name!r}; uninstall one of them, or block {owner}."
+                f"{owner} also provides a plugin named {candidate.name!r}; keep only one of the two, or set "
+                f"{BLOCK}={owner}."
             )
             providers.append(Provider(*described, "shadowed", reason))
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError, UsageError, quoted
 from kdprobe.host.candidates import folder_candidates
-from kdprobe.host.choice import Choice
+from kdprobe.host.choice import BLOCK, Choice
 from kdprobe.host.discovery import discover
 from kdprobe.host.guard import results_kept_clean
 from kdprobe.host.packages import package_of
@@ -19,6 +19,7 @@ from kdprobe.host.specs import KINDS, Spec
 from kdprobe.host.stage import FinishedStage
 from kdprobe.host.state.unchanged import unchanged
 from kdprobe.host.suggestions import suggested
+from kdprobe.words import enumerated
 
 SINGULAR = {
     "strategies": "strategy",
@@ -107,7 +108,8 @@ class Host:
         """The spec with this kind and name.
 
         Raises:
-            UsageError: No plugin provides it (the error suggests a similar name and lists broken plugins), or two do.
+            UsageError: No plugin provides it (the error suggests a similar name and lists broken plugins), or more
+                than one does.
         """
         if kind not in {spec.kind for spec in KINDS}:
             raise KdprobeError(f"{kind!r} is not a kind of plugin.")
@@ -115,11 +117,11 @@ class Host:
         if len(entries) == 1:
             return entries[0]
         if entries:
-            first, *others = (entry.provider for entry in entries)
-            both = " and ".join(sorted(provider.source for provider in (first, *others)))
-            block = f"KDPROBE_BLOCK={others[0].name}"
+            sources = enumerated(sorted(entry.provider.source for entry in entries))
+            others = ",".join(entry.provider.name for entry in entries[1:])
             raise UsageError(
-                f"The {SINGULAR[kind]} {name!r} is provided by both {both}.", f"Uninstall one of them, or set {block}."
+                f"The {SINGULAR[kind]} {name!r} is provided by {sources}.",
+                f"Keep only one of them, or set {BLOCK}={others}.",
             )
         raise UsageError(f"There is no {SINGULAR[kind]} named {name!r}.", self._hint(kind, name))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdprobe.errors import UsageError
+from kdprobe.words import enumerated
 
 if TYPE_CHECKING:
     from kdprobe.api.given.inputs import ProblemSource
@@ -122,7 +123,8 @@ def eval_stages(
     placement = named_placement(device_map)
     if placement and not (here and engine.name == BUILT_IN):
         raise UsageError(
-            "--device-map is for models that transformers runs.", "Remove it, or --engine and --model-type."
+            "--device-map is for models that transformers runs.",
+            f"Remove --device-map or {'--engine' if here else '--model-type'}.",
         )
     if here and model_args:
         raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
@@ -174,8 +176,8 @@ def _refuse_unheard(
     heard = asked or any(stage.settings.get("chat_template") for stages in tasks.values() for stage in stages.values())
     if not heard and conversation.instructs:
         raise UsageError(
-            f"No chat template is used for {' and '.join(tasks)}, so a system message or template arguments have no "
-            "effect.",
+            f"No chat template is used for {enumerated(list(tasks))}, so a system message or template arguments would "
+            "have no effect.",
             "Leave them out, or evaluate from Python, where a task can set chat_template to True.",
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.inputs import refuse_strays
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
+from kdprobe.words import enumerated
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.tasks.load import DrawnTask
@@ -44,7 +45,7 @@ def given_tasks(
         raise UsageError(f"The task {twice[0]!r} is given twice.", "Name each task once.")
     forms = [name for name in names if name in TASKS]
     if len(forms) > 1:
-        raise UsageError(f"{' and '.join(forms)} are variants of the same task.", "Evaluate one of them at a time.")
+        raise UsageError(f"{enumerated(forms)} are variants of the same task.", "Evaluate one of them at a time.")
     others = [
         {"limit": limit, "num_fewshot": num_fewshot, **row}
         for name, row in zip(names, rows, strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import UsageError
+from kdprobe.words import enumerated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ class Analysed:
             return next(iter(found.values()))
         if found:
             raise UsageError(
-                f"Several analyses have a table {name!r}.", f"Set analysis to {' or '.join(map(repr, found))}."
+                f"Several analyses have a table {name!r}.", f"Set analysis to {enumerated([*map(repr, found)], 'or')}."
             )
         listed = [f"{table} ({owner})" for owner, tables in self.tables.items() for table in tables]
         raise UsageError(f"There is no table {name!r}.", f"Available: {', '.join(listed) or 'none'}.")

@@ -11,6 +11,7 @@ from kdprobe.comparison.reading.cells import ROLES, flag, gold_texts, text
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import UsageError
 from kdprobe.problems.gold import gold_text, gold_value
+from kdprobe.words import enumerated
 
 RESPONSE = (
     "response", "model_answer", "model_response", "model_output", "model_completion", "output", "outputs",
@@ -230,11 +231,10 @@ def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -
 
 
 def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
-    listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
     verb = "may contain" if len(names) > 1 else "may or may not contain"
     ambiguous = "names are" if len(names) > 1 else "name is"
     return UsageError(
-        f"{table.file}: {listed} {verb} the {ROLES[role]}; the {ambiguous} ambiguous.",
+        f"{table.file}: {enumerated([*map(repr, names)])} {verb} the {ROLES[role]}; the {ambiguous} ambiguous.",
         f"Select the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
     )
 

@@ -11,6 +11,7 @@ from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.comparison.tasks.retention import TaskChange
 from kdprobe.comparison.tasks.verdict import amount
 from kdprobe.stats.p_values import p_text
+from kdprobe.words import enumerated
 
 
 def gain_with_loss(
@@ -42,7 +43,7 @@ def gain_with_loss(
             if change.a == name and change.outcome == "lost"
         ]
         if gains:
-            evidence.append(f"{name} gained {' and '.join(gains)} but lost {' and '.join(losses)}")
+            evidence.append(f"{name} gained {enumerated(gains)} but lost {enumerated(losses)}")
     if not evidence:
         return []
     action = (
