@@ -166,10 +166,7 @@ def tasks_options(function: Any) -> Any:
         help="A task, group or tag of lm-eval or a plugin; by default, gsm8k_kdprobe; repeatable.",
     )
     folder = click.option(
-        "--include-path",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="A folder with tasks as YAML; repeatable.",
+        "--include-path", multiple=True, type=click.Path(path_type=Path), help="A folder of tasks as YAML; repeatable."
     )
     examples = click.option(
         "--num-fewshot",
@@ -244,4 +241,9 @@ dtype_option = click.option(
     show_default=True,
     help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
 )
-device_map_option = click.option("--device-map", type=click.Choice(get_args(DeviceMap)), help="Use several GPUs.")
+device_map_option = click.option(
+    "--device-map",
+    type=click.Choice(get_args(DeviceMap)),
+    help="Spread the model's weights over several GPUs: evenly (auto, balanced), sparing the first (balanced_low_0), "
+    "or filling one after the other (sequential).",
+)

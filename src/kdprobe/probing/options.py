@@ -107,8 +107,8 @@ class ContrastOptions(BaseModel):
     students: list[str] = Field(default=[], description="Students or arms; by default all.")
     reads: Literal["steps", "answer"] = Field(
         default="steps",
-        description="What precedes the answer: each run's own gold steps (`steps`), or only the opening of an answer, "
-        "directly after the question (`answer`).",
+        description="What precedes the answer: the gold steps of the problem or of its counterfactual, whichever is "
+        "read (`steps`), or only the opening of an answer, directly after the question (`answer`).",
     )
     layers: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=8, description="Number of layers to patch, evenly spaced from the first to the last, or `all`."

@@ -70,7 +70,8 @@ class PlacementOptions(BaseModel):
     # Left out of the data unless they are stated, because a run's name is a digest of them.
     device_map: DeviceMap | None = Field(
         default=None,
-        description="How to spread the weights over all GPUs; by default, one device holds them.",
+        description="How to spread the weights over all GPUs: evenly (`auto`, `balanced`), sparing the first "
+        "(`balanced_low_0`), or filling one after the other (`sequential`); by default, one device holds them.",
         exclude_if=lambda stated: stated is None,
     )
     max_memory: MaxMemory = Field(

@@ -74,13 +74,14 @@ class CircuitsOptions(AttributionOptions):
     """Options of `circuits`."""
 
     layers: bool = Field(
-        default=True, description="Also switch each layer's attention and MLP; two groups per layer of the model."
+        default=True,
+        description="Also measure the update of each layer's attention, and that of its MLP, as a whole; this adds two "
+        "groups per layer.",
     )
     exact: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=8,
-        description="Number of single circuits of attention, ranked by gradient, whose effects are computed exactly, "
-        "or `all`. "
-        "The circuits that rank first on the problems of some folds alone are added.",
+        description="Number of top single circuits of attention, ranked by gradient, whose effects are computed "
+        "exactly, or `all`. Circuits that are among the top when ranked only on the earlier folds are added.",
     )
     folds: int = Field(
         default=5,
