@@ -192,7 +192,7 @@ def test_a_head_that_counts_scores_one_and_one_that_copies_scores_zero():
 
 
 def test_a_tokenizer_without_numbers_is_told_in_a_sentence():
-    with pytest.raises(KdprobeError, match="has only 0 numbers that are single tokens, but the analysis needs 5"):
+    with pytest.raises(KdprobeError, match="needs 5 numbers from 0 on that are single tokens; this tokenizer has 0"):
         number_tokens(lambda _text, **_known: {"input_ids": [1, 2]}, 100)
 
 

@@ -70,7 +70,7 @@ def _too_much_mass(choice):
         (_one_more, "log-probabilities of 16 tokens, but the prompt and the text together have 15"),
         (_other_token, "read token 9 where token"),
         (_one_column_short, "columns of different lengths"),
-        (_few_alternatives, "6 alternatives were requested"),
+        (_few_alternatives, "of 6 requested alternatives"),
         (_too_much_mass, "more than 1"),
         (lambda choice: choice["logprobs"]["token_logprobs"].__setitem__(-2, None), "is not a number"),
     ],
@@ -82,6 +82,17 @@ def test_what_cannot_be_used_ends_the_capture_with_the_reason(make, server, chan
     with pytest.raises(KdprobeError, match=rf"cannot score texts: for problem a, .*{said}") as raised:
         list(make(attempts=1).score([passage], SAMPLING))
     assert "return_tokens_as_token_ids" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("urls", "subject"),
+    [
+        ("http://a/v1", "The server http://a/v1"),
+        (["http://a/v1", "http://b/v1"], "One of the servers http://a/v1, http://b/v1"),
+    ],
+)
+def test_of_several_servers_none_is_blamed(make, urls, subject):
+    assert make(base_url=urls).options.one_server == subject
 
 
 def test_a_server_without_echo_is_refused_with_its_own_words(make, server, passages):

@@ -197,7 +197,7 @@ def test_stories_are_right_and_as_large_as_allowed(host, options):
 
 def test_stories_end_with_a_sentence(host):
     source = host.create("problem-sources", "stories", {"steps": 1, "largest": 10})
-    with pytest.raises(KdprobeError, match=r"There are only \d+ stories with these options for the teacher split"):
+    with pytest.raises(KdprobeError, match=r"These options allow too few stories for the teacher split: \d+"):
         list(source("teacher"))
 
 

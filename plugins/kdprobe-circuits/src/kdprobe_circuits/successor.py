@@ -85,8 +85,9 @@ def number_tokens(tokenizer: Any, largest: int) -> list[int]:
         found += ids
     if len(found) < _FEWEST:
         raise KdprobeError(
-            f"The tokenizer has only {len(found)} numbers that are single tokens, but the analysis needs {_FEWEST}.",
-            "Remove 'successor-heads' from probe.analyses for this model.",
+            f"The analysis 'successor-heads' needs {_FEWEST} numbers from 0 on that are single tokens; this tokenizer "
+            f"has {len(found)}.",
+            "Leave out the analysis for this model.",
         )
     return found
 

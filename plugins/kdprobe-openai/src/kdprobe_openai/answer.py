@@ -170,7 +170,7 @@ def _alternatives(entry: Any, k: int) -> list[Served]:
     if len(listed) < k:
         were = "was" if len(listed) == 1 else "were"
         raise UnusableError(
-            f"{k} alternatives were requested (transfer.top_logprobs), but only {len(listed)} {were} returned"
+            f"of {k} requested alternatives (transfer.top_logprobs), only {len(listed)} {were} returned"
         )
     # A server may add the written token to the k requested ones.
     return sorted(listed, key=lambda token: -token.logprob)[:k]

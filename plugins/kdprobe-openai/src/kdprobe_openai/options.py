@@ -107,6 +107,11 @@ class ServerOptions(BaseModel):
         """All addresses, for messages."""
         return ", ".join(self.addresses)
 
+    @property
+    def one_server(self) -> str:
+        """The server that a request went to, as the subject of a message; of several, it is unknown which."""
+        return f"The server {self.servers}" if len(self.addresses) == 1 else f"One of the servers {self.servers}"
+
 
 def _address(url: str) -> str:
     parts = urlsplit(url)

@@ -100,7 +100,7 @@ def _listed(top: Any) -> list[dict[str, Any]]:
 
 def _cannot(options: ServerOptions, why: str) -> KdprobeError:
     return KdprobeError(
-        f"The server {options.servers} cannot score texts: {why}.",
+        f"{options.one_server} cannot score texts: {why}.",
         "Use a server that supports `echo` with `logprobs` in /v1/completions, such as vLLM (with "
         '`extra = { return_tokens_as_token_ids = true }`, to identify every token), or set transfer.texts = "own".',
     )

@@ -182,8 +182,7 @@ class ServerTeacher:
             tokens -= self._thinking_tokens(answer)
         if tokens > budget + self.options.over_budget:
             raise KdprobeError(
-                f"The server {self.options.servers} wrote {tokens} tokens for problem {request.id}; {budget} were "
-                "allowed.",
+                f"{self.options.one_server} wrote {tokens} tokens for problem {request.id}; {budget} were allowed.",
                 "Set teacher.options.budget_field to the request field in which this server expects the token budget, "
                 "or raise over_budget to allow more.",
             )

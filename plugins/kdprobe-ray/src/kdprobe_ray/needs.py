@@ -31,8 +31,8 @@ def overload(task: Task, asked: dict[str, Any]) -> str:
     if task.resources.threads or asked["num_gpus"] or (threads := _threads()) <= asked["num_cpus"]:
         return ""
     return (
-        f"Stages use {threads} threads each, but ask Ray for fewer CPUs ({asked['num_cpus']}), so too many may run at "
-        f"the same time. Set `threads` in [resources], or use --option ray.cpus={threads}."
+        f"Each stage uses more CPU threads ({threads}) than the CPUs it requests from Ray ({asked['num_cpus']}), so "
+        f"too many may run at the same time. Set `threads` in [resources], or use --option ray.cpus={threads}."
     )
 
 

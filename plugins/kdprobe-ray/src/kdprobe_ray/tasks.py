@@ -141,19 +141,19 @@ class Tasks:
     def _lost(self, entry: _Running, error: Exception) -> list[Any]:
         entry.losses += 1
         label, retries = entry.task.label, self._options["retries"]
-        how = "because memory ran out" if isinstance(error, exceptions.OutOfMemoryError) else "while it ran"
+        why = " because memory ran out" if isinstance(error, exceptions.OutOfMemoryError) else ""
         if entry.losses <= retries:
             self._send(entry)
             text = (
-                f"The process or machine running {label} was lost {how}. Resuming the stage ({entry.losses} of "
+                f"The process or machine running {label} was lost{why}. Resuming the stage ({entry.losses} of "
                 f"{retries})."
             )
             return as_message(Said(text))
-        times = f"{entry.losses} times, most recently " if entry.losses > 1 else ""
+        times = f" {entry.losses} times{', most recently' if why else ''}" if entry.losses > 1 else ""
         return as_message(
             Ended(
                 error=KdprobeError(
-                    f"The process or machine running {label} was lost {times}{how}.",
+                    f"The process or machine running {label} was lost{times}{why}.",
                     "Check how much memory that machine has. Saved work is kept: rerun the same command to resume.",
                 )
             )

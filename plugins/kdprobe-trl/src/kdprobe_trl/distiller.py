@@ -54,10 +54,12 @@ class OnPolicyDistiller:
                 problems have the same student prompt, there are several processes, or the student is quantised.
         """
         if process_count() > 1:
-            raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
+            raise KdprobeError(
+                "The distiller 'trl-on-policy' trains in a single process only.", "Start kdprobe without torchrun."
+            )
         if context.student.is_packed:
             raise KdprobeError(
-                "The distiller 'trl-on-policy' does not train on quantised weights.",
+                "The distiller 'trl-on-policy' cannot train adapters on quantised weights.",
                 "Use weights that are not quantised, or another distiller.",
             )
         student, teacher = load_model(context.student, dtype=context.dtype), teacher_model(context.teacher)

@@ -174,7 +174,7 @@ def _of_file(file: Path) -> Iterator[Row]:
         rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, ET.ParseError) as error:
         raise KdprobeError(
-            f"The problem file {file} cannot be read: {error}.", "Check problems.options.file in the config."
+            f"The problem file {file} cannot be read: {error}.", "Check the option `file` of the problem source."
         ) from error
     if not isinstance(rows, list):
         raise KdprobeError(f"The problem file {file} has no list of problems.", "Check that it is the authors' file.")

@@ -80,7 +80,7 @@ def build(options: StoriesOptions) -> Callable[[Split], Iterator[Problem]]:
             misses = 0
             yield problem
         raise KdprobeError(
-            f"There are only {len(seen)} stories with these options for the {split} split.",
+            f"These options allow too few stories for the {split} split: {len(seen)}.",
             "Request fewer problems, or raise the option `steps` or `largest`.",
         )
 
