@@ -152,7 +152,7 @@ def test_wrong_use_is_told(tiny_model, plugins, tmp_path):
 
     with pytest.raises(UsageError, match=r"There is no engine named 'their'. Did you mean 'theirs'"):
         evaluate(engine="their")
-    with pytest.raises(UsageError, match=r"Options of theirs: speed: input should be a valid integer"):
+    with pytest.raises(UsageError, match=r"The options of theirs are invalid: speed: input should be a valid integer"):
         evaluate(engine="theirs", options={"theirs": {"speed": "x"}})
     with pytest.raises(UsageError, match="--option refers to 'theirs', which is not used here"):
         evaluate(options={"theirs": {"speed": 2}})

@@ -188,10 +188,10 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
         (["MODEL", "--analysis", "heds"], "Did you mean 'heads'"),
         (["MODEL", "--option", "heads"], "is not an option"),
         (["MODEL", "--option", "divergence.smallest_effect=1"], "which is not used here"),
-        (["MODEL", "--option", "heads.smallest_effect=-1"], "Options of heads: smallest_effect"),
+        (["MODEL", "--option", "heads.smallest_effect=-1"], "The options of heads are invalid: smallest_effect"),
         (
             ["MODEL", "--problems", "gsm-symbolic"],
-            r"missing. Set them with --option gsm-symbolic.KEY",
+            r"missing. Set options with --option gsm-symbolic.KEY",
         ),
         (["MODEL", "--option", "heads.metric=entropie"], "There is no head metric 'entropie' for these patterns"),
         (["MODEL", "--adapter", "a=nowhere"], "The adapter 'nowhere' has no"),

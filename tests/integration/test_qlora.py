@@ -92,8 +92,9 @@ def test_a_whole_run_with_a_quantised_student(on_load, packed_of, tiny_model, ti
     config["probe"]["analyses"] = ["heads", "geometry", "output_divergence", "logit_lens", "drift", "confidence"]
     plan = kdprobe.plan(config, store=tmp_path, progress=False)
     words = "nf4 on load" if on_load else "bitsandbytes"
-    assert f"The weights of the student are quantised ({words}): 4" in " ".join(plan.bill.assumptions)
-    assert ("teacher are quantised (int8 on load): 8 bits" in " ".join(plan.bill.assumptions)) == on_load
+    assumed = " ".join(plan.bill.assumptions)
+    assert f"The weights of the student are quantised ({words}): those in the layers take 4" in assumed
+    assert ("teacher are quantised (int8 on load): those in the layers take 8 bits" in assumed) == on_load
     run = kdprobe.run(config, store=tmp_path, progress=False)
     assert run.results.record["student"]["quantisation"] == words
     assert set(run.analyses.tables) == set(config["probe"]["analyses"])

@@ -162,9 +162,11 @@ def test_a_table_is_found_by_its_name_or_refused(files):
 
 
 def test_an_unknown_option_names_the_nearest(files):
-    with pytest.raises(UsageError, match=r"^Options of heads: smallest_efect: unknown key; did you mean") as caught:
+    with pytest.raises(
+        UsageError, match=r"^The options of heads are invalid: smallest_efect: unknown key; did you"
+    ) as caught:
         kdprobe.probe(patterns=files, options={"heads": {"smallest_efect": 0.1}})
-    assert str(caught.value).endswith("'smallest_effect'? Set them with --option heads.KEY=VALUE.")
+    assert str(caught.value).endswith("'smallest_effect'? Set options with --option heads.KEY=VALUE.")
 
 
 def test_contradictions_are_refused():

@@ -231,6 +231,19 @@ def test_a_teacher_that_does_not_fit_is_told_with_what_would():
     assert "and one H100 holds 80 GB: use a smaller model." in alone
 
 
+@pytest.mark.parametrize(
+    ("device", "memory"),
+    [("cpu", "and this machine has 1.0 GB of memory: "), ("apple-m", "an Apple M machine is assumed to have 16 GB of")],
+)
+def test_a_core_has_the_memory_of_its_machine(device, memory, monkeypatch):
+    here = dataclasses.replace(TABLE["h100"], name="cpu", memory=1e9)
+    monkeypatch.setattr("kdprobe.experiment.costs.devices.core", lambda: here)
+    packed = dataclasses.replace(MODEL, teacher=dataclasses.replace(LARGE, bits=4.5))
+    (said,) = misfits([("transfer", packed.use(transfer(), parse(device)))])
+    assert memory in said
+    assert " GB with 4.5-bit weights (transfer), and " in said
+
+
 def test_batches_that_do_not_fit_are_told_with_the_largest_that_does():
     piece, h100 = distill(32), parse("h100")
     (said,) = misfits([("distill", MODEL.use(piece, h100))])

@@ -14,13 +14,19 @@ def test_a_problem_file_of_another_type_is_no_plugin(tmp_path):
         problem_source(None, file, {})
 
 
-@pytest.mark.parametrize(("path", "said"), [("{}/none.json", "does not exist"), ("{}/", "is not a .jsonl file")])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{}/none.json", "does not exist. Check the path."),
+        ("{}/", "is not a .jsonl file. Write problems as JSON lines"),
+    ],
+)
 def test_a_path_is_not_taken_for_the_name_of_a_plugin(path, said, tmp_path):
     from kdprobe.host.registry import Host
 
     with pytest.raises(UsageError) as told:
         problem_source(Host(), path.format(tmp_path), {})
-    assert f"{said}. Write problems as JSON lines" in str(told.value)
+    assert said in str(told.value)
     assert "pip install" not in str(told.value)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult
 
 DEFAULT_ANALYSES = ("heads",)
+_ABOUT_MODELS = "--adapter, --against, --template-of, --quantization, --device-map and --dtype"
 _NAMELESS = "<lambda>"
 
 
@@ -105,7 +106,7 @@ def probe(
         if (model is None) == (not patterns):
             raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
         if patterns and (adapters or against or template_of or quantization or device_map or dtype != "float32"):
-            raise UsageError("Options about models and adapters need MODEL and cannot be used with --patterns.")
+            raise UsageError(f"{_ABOUT_MODELS} need MODEL and cannot be used with --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
             raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")
@@ -239,12 +240,11 @@ def _write(
             from kdprobe.report.images import write_images
 
             write_images(result.figures, folder)
-    kept = in_words(context.students, context.dtype)
     subject = (
         "Attention patterns from files."
         if context.patterns
-        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens{kept}. "
-        f"{context.students[0].base.conversation.sentence}".strip()
+        else f"{counted(len(context.problems), 'problem')}; all students read the same tokens"
+        f"{in_words(context.students, context.dtype)}. {context.students[0].base.conversation.sentence}".strip()
     )
     names = [each.name for each in context.patterns or context.students]
     return write_probe_page(out, names, subject, results, findings)

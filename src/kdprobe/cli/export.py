@@ -71,4 +71,5 @@ def command(as_json: bool, student: str, merged: Path | None, adapter: Path | No
     if copied:
         note(f"Wrote the adapter to {copied}.")
     if exported:
-        note(f"Wrote {exported.folder} in {exported.dtype}; logits differ by at most {exported.logit_error:.1g}.")
+        error = f"its logits differ from the student's by at most {exported.logit_error:.1g}"
+        note(f"Wrote {exported.folder} in {exported.dtype}; {error}.")

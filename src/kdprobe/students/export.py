@@ -61,8 +61,8 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
     refuse_occupied(folder)
     if student.base.is_packed:
         raise UsageError(
-            f"The base of {student.name!r} is quantised ({student.base.quantisation}), so it cannot be written as one "
-            "model: quantising the sum of base and update would lose part of the update to rounding.",
+            f"The base of {student.name!r} is quantised ({student.base.quantisation}), so the student cannot be "
+            "written as one model: quantising the sum of base and update would lose part of the update to rounding.",
             "Write only the adapter, with --adapter.",
         )
     # Merge in float32 and round once, rather than adding a rounded update to rounded weights.

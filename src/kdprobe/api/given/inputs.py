@@ -98,8 +98,8 @@ def validated_options(host: Host, kind: str, name: str, options: Options) -> Any
         mistakes = sentences(error, lambda: keys_of(host.get(kind, name).spec.options))
         listed = "; ".join(mistakes)
         raise UsageError(
-            f"Options of {name}: {listed}{'' if listed.endswith('?') else '.'}",
-            f"Set them with --option {name}.KEY=VALUE.",
+            f"The options of {name} are invalid: {listed}{'' if listed.endswith('?') else '.'}",
+            f"Set options with --option {name}.KEY=VALUE.",
         ) from error
 
 
@@ -147,8 +147,10 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
         name = os.fspath(problems)
         if Path(name).suffix != ".jsonl":
             if Path(name).is_file() or (os.sep in name and name not in host.names("problem-sources")):
+                if not Path(name).exists():
+                    raise UsageError(f"The problem file {name} does not exist.", "Check the path.")
                 raise UsageError(
-                    f"The problem file {name} {'is not a .jsonl file' if Path(name).exists() else 'does not exist'}.",
+                    f"The problem file {name} is not a .jsonl file.",
                     "Write problems as JSON lines with `question` and `answer` to a file that ends in .jsonl, or read "
                     "the file with pandas and pass the table to kdprobe in Python, as the argument `problems`.",
                 )

@@ -47,8 +47,8 @@ def show_plan(result: PlanResult, free: int | None) -> None:
     for distiller, modules in result.adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
     out().print(
-        f"Finished stages are reused only with the same number of CPU threads (now {result.threads}); set `threads` "
-        "in [resources] to fix it."
+        f"Finished stages are reused only with the same number of CPU threads (now {result.threads}); to keep that "
+        "number constant, set `threads` in [resources]."
     )
 
 

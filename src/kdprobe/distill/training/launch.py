@@ -116,18 +116,18 @@ def _refuse_quantised(student: ModelRecord) -> None:
     subject = f"The weights of the student {student.name!r} are quantised ({student.quantisation})"
     if not student.is_of_bitsandbytes:
         raise UsageError(
-            f"{subject}, and kdprobe trains on such weights only if bitsandbytes quantised them.",
+            f"{subject}; kdprobe can train adapters on quantised weights only if bitsandbytes quantised them.",
             "Choose a model whose weights are not quantised; if memory is short, student.quantization quantises them "
             "when they are loaded.",
         )
     if is_sharded():
         raise UsageError(
             f"{subject}, and FSDP2 cannot divide them among processes (huggingface/accelerate#3874).",
-            "Train in one process, or on weights that are not quantised.",
+            "Launch one process, or use weights that are not quantised.",
         )
     if processes.count() > 1:
         raise UsageError(
-            f"{subject}, and kdprobe trains on them in one process only.",
+            f"{subject}; kdprobe can train adapters on quantised weights only in a single process.",
             "Launch one process, or use weights that are not quantised.",
         )
 

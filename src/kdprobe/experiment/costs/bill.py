@@ -219,7 +219,8 @@ def _sizes(record: ModelRecord, context: StageContext, subject: str, assumptions
         return None
     if record.is_packed:
         assumptions.append(
-            f"The weights of the {subject} are quantised ({record.quantisation}): {found.bits:g} bits each in layers."
+            f"The weights of the {subject} are quantised ({record.quantisation}): those in the layers take "
+            f"{found.bits:g} bits each."
         )
     return found
 

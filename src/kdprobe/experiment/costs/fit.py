@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from kdprobe.experiment.costs.devices import TABLE
+from kdprobe.experiment.costs.devices import CPU, TABLE, DeviceModel
 from kdprobe.experiment.costs.runner import Runner
 from kdprobe.experiment.costs.stages import Use
 from kdprobe.models.outline.sizes import ON_LOAD
@@ -49,8 +49,8 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
     devices = runner.devices
     subject = "teacher" if kind == "transfer" else "student"
     split = runner.divided and devices.count > 1
-    held = f"{devices.count} {devices.model.title}s hold" if split else f"one {devices.model.title} holds"
     room = devices.model.memory * (devices.count if runner.divided else 1)
+    held = f"{devices.count} {devices.model.title}s hold {_gb(room)}" if split else _held(devices.model)
     counts = ((devices.count if runner.divided else 1) * 2**power for power in range(1, 7))
     enough = next((count for count in counts if _fits_on(use, runner, count)), _MOST_DEVICES + 1)
     ways = []
@@ -65,9 +65,7 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
     if fewer := _fewer_bits(kind, runner, room):
         ways.append(fewer)
     advice = ", or ".join(ways) or "use a smaller model"
-    return (
-        f"The {subject} needs {_gb(runner.weights)} in {_precision(runner)} ({kind}), and {held} {_gb(room)}: {advice}."
-    )
+    return f"The {subject} needs {_gb(runner.weights)} {_precision(runner)} ({kind}), and {held}: {advice}."
 
 
 def _enough_shards(use: Use, runner: Runner) -> int | None:
@@ -96,10 +94,7 @@ def _too_many(kind: str, use: Use, runner: Runner) -> str:
     """The model fits, but not so many texts beside it."""
     device = runner.devices.model
     fits = int((device.memory - use.fixed) / ((use.memory - use.fixed) / use.batch))
-    needs = (
-        f"{_WORK[kind]} in batches of {use.batch} needs up to {_gb(use.memory)}, and one {device.title} holds "
-        f"{_gb(device.memory)}"
-    )
+    needs = f"{_WORK[kind]} in batches of {use.batch} needs up to {_gb(use.memory)}, and {_held(device)}"
     key = "teacher.options.concurrency" if kind == "transfer" and runner.fused else _BATCH_KEYS[kind]
     if fits >= 1:
         also = " and raise accumulation, to keep the number of examples per optimiser step" if kind == "distill" else ""
@@ -119,8 +114,16 @@ def _larger(memory: float) -> str | None:
     return min(enough, key=lambda device: device.memory).title if enough else None
 
 
+def _held(device: DeviceModel) -> str:
+    """How much memory a device has; a core has its machine's."""
+    if not device.is_cpu:
+        return f"one {device.title} holds {_gb(device.memory)}"
+    owner = "this machine has" if device.name == CPU else "an Apple M machine is assumed to have"
+    return f"{owner} {_gb(device.memory)} of memory"
+
+
 def _precision(runner: Runner) -> str:
-    return f"{runner.sizes.bits:g}-bit weights" if runner.sizes.bits else runner.dtype
+    return f"with {runner.sizes.bits:g}-bit weights" if runner.sizes.bits else f"in {runner.dtype}"
 
 
 def _gb(count: float) -> str:

@@ -28,6 +28,6 @@ def quantised_student(context: StageContext) -> Iterator[UsageError]:
     if names:
         yield UsageError(
             f"probe.analyses ({', '.join(names)}): the weights of the student {student.name!r} are quantised "
-            f"({student.quantisation}), so heads and circuits cannot be exchanged exactly.",
+            f"({student.quantisation}), so the effects of heads and circuits cannot be computed exactly.",
             f"Use weights that are not quantised, or analyses that only read students ({', '.join(_READING)}).",
         )

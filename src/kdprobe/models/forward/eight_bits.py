@@ -22,7 +22,7 @@ def compute_exactly(layer: Any) -> None:
     """
     if layer.weight.dtype != torch.int8 or layer.weight.SCB is None:
         raise KdprobeError(
-            "The model's configuration sets llm_int8_has_fp16_weight, with which weights are not stored in 8 bits.",
+            "The model's configuration sets llm_int8_has_fp16_weight, so its weights are not stored in 8 bits.",
             "Use weights that are not quantised.",
         )
     # A buffer, because copies of a model share buffers.

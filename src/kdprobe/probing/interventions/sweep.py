@@ -204,8 +204,8 @@ def refuse_packed(name: str, record: ModelRecord) -> None:
     """
     if record.is_packed:
         raise KdprobeError(
-            f"The weights of {name!r} are quantised ({record.quantisation}), so heads and circuits cannot be exchanged "
-            "exactly.",
+            f"The weights of {name!r} are quantised ({record.quantisation}), so the effects of heads and circuits "
+            "cannot be computed exactly.",
             "Use weights that are not quantised, or analyses that only read students, such as heads, divergence, "
             "geometry, output_divergence and logit_lens.",
         )

@@ -45,9 +45,7 @@ def read(file: Path) -> Iterator[Problem]:
         refuse_special(file)
         stream = file.open("rb")
     except OSError as error:
-        raise KdprobeError(
-            f"The problem file {file} cannot be read: {error.strerror}.", "Check the path in the config."
-        ) from error
+        raise KdprobeError(f"The problem file {file} cannot be read: {error.strerror}.", "Check the path.") from error
     has_problems = False
     with stream:
         for line_number, line in enumerate(stream, start=1):
