@@ -330,6 +330,13 @@ def test_a_stage_with_shorter_answers_is_compared_with_shorter_answers():
     assert found.factor == pytest.approx(1)
 
 
+@pytest.mark.parametrize("kind", ["fused", "spread"])
+def test_cores_share_one_memory(kind):
+    one, eight = (Runner(SMALL, "float32", Devices(core(), count), **{kind: True}) for count in (1, 8))
+    assert eight.running_memory(2, 100, 100) == one.running_memory(2, 100, 100) > SMALL.weights(4)
+    assert eight.most_rows(100) == one.most_rows(100)
+
+
 def test_a_spread_model_is_compared_with_all_devices_which_take_turns(pure):
     spread = dataclasses.replace(MODEL, spread_teacher=True)
     (said,) = misfits([("transfer", spread.use(transfer(), parse("h100 x 8")))])

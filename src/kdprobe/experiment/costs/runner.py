@@ -83,8 +83,8 @@ class Runner:
 
     @property
     def divided(self) -> bool:
-        """Whether each device has only a part of the weights."""
-        return self.fused or self.spread
+        """Whether each device has only a part of the weights; the cores of a CPU have one memory."""
+        return (self.fused or self.spread) and not self.devices.model.is_cpu
 
     @property
     def efficiency(self) -> Efficiency:
@@ -177,7 +177,7 @@ class Runner:
         cache = tokens * self.sizes.cached(self.width) * (1 + 1 / self.sizes.layers)
         states = batch * prompt * (6 * self.sizes.hidden + 3 * self.sizes.inner) * self.width
         logits = batch * self.sizes.vocabulary * 4 * 4
-        if not self.spread:
+        if self.fused or not self.divided:
             return self._process + (self.weights + cache + states + logits) / self._share
         # Whole layers and matrices are divided, and each device holds all that one of them computes.
         largest = max(self.sizes.body / self.sizes.layers, self.sizes.head) * self.width
