@@ -303,7 +303,7 @@ def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tm
         assert [arm["n"] for arm in data["arms"]] == [6, 6]
         return {finding["code"]: finding["evidence"] for finding in data["findings"]}
 
-    assert "a at 12, b at 9" in found("a", "b")["unequal-budget"]
+    assert found("a", "b")["unequal-budget"] == "Token budgets differ: a 12, b 9."
     assert "dtype: float32 (a), bfloat16 (b)" in found("a", "b")["unequal-decoding"]
     assert "name: gsm8k_kdprobe (a), gsm8k_kdprobe_cot (c)" in found("a", "c")["unequal-task"]
     assert "temperature: 0.0 (a), 0.5 (c)" in found("a", "c")["unequal-decoding"]

@@ -45,7 +45,7 @@ def test_every_student_has_all_samples_and_pairs_are_over_problems(run):
 
 
 def test_verdict_page_and_data_say_how_many_samples_there_are(run):
-    assert any(f"in mean accuracy over {SAMPLES} samples" in sentence for sentence in run.verdict)
+    assert any(f"mean accuracy over {SAMPLES} samples per problem" in sentence for sentence in run.verdict)
     text = text_of(run.report().read_text(encoding="utf-8"))
     assert f"{SAMPLES} samples per problem, temperature 1.1" in text
     assert f"; {SAMPLES} samples per problem)" in text

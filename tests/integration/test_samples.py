@@ -195,7 +195,7 @@ def test_files_with_samples_are_scored_and_compared_by_problem(evaluated, tmp_pa
     assert pair.test.difference == pytest.approx((means[0] - means[1]).mean())
     assert (pair.test.only_a, pair.test.only_b) == ((means[0] > means[1]).sum(), (means[0] < means[1]).sum())
     assert [each.measure for each in pair.at_k] == ["pass@2", "pass@4", "maj@2", "maj@4"]
-    assert any("in mean accuracy over 4 samples" in sentence for sentence in compared.verdict)
+    assert any("mean accuracy over 4 samples per problem" in sentence for sentence in compared.verdict)
     # Rows in another order are the same samples.
     shuffled = records.sample(frac=1, random_state=0)
     (same,) = kdprobe.compare({"a": file, "b": shuffled}, progress=False).comparison.pairs

@@ -172,7 +172,8 @@ def test_arms_are_paired_by_problem_whatever_their_samples_are_called():
         voted = [[fmean(chance(s, 7) for s in combinations(values, k)) for values in side] for side in (a, b)]
         assert found[f"maj@{k}"].difference == pytest.approx(np.subtract(*voted).mean())
         assert found[f"maj@{k}"].p == pytest.approx(flipped(np.subtract(*voted)))
-    assert "in mean accuracy over 4 samples" in compared.verdict[0]
+    assert "'a' scores 12.5 points" in compared.verdict[0]
+    assert "than 'b' in mean accuracy over 4 samples per problem (95%" in compared.verdict[0]
 
 
 def test_problems_with_different_numbers_of_answers_count_the_same():
@@ -186,7 +187,7 @@ def test_problems_with_different_numbers_of_answers_count_the_same():
     assert "Problems have between 2 and 4 answers each" in compared.arms[0].notes[-1]
     alone = compare([arm("a", [[7, 7, 8], [7]]), arm("b", [[7], [8]])], {"robust": Robust()})
     assert (alone.arms[0].samples, alone.arms[0].at_k) == (3, [])
-    assert "in mean accuracy over 1 and 3 samples" in alone.verdict[0]
+    assert "than 'b' in mean accuracy over 1 or 3 samples per problem (95%" in alone.verdict[0]
     assert "is better on" in alone.verdict[0]
 
 

@@ -82,7 +82,7 @@ def test_budgets_are_inferred_from_what_was_cut_off(file, run_cli):
     short = answers(right, tokens=[50] * 8 + [51, 20], cut_off=[True] * 9 + [False])
     long = answers(right, tokens=[350] * 9 + [90], cut_off=[True] * 9 + [False])
     found = codes(compared(run_cli, file("short", short), file("long", long)))
-    assert found["unequal-budget"].endswith("short at 50, long at 350.")
+    assert found["unequal-budget"] == "Token budgets differ: short 50, long 350."
     assert "short 90.0%" in found["cut-off"]
     same = codes(compared(run_cli, file("short", short), file("again", short)))
     assert "unequal-budget" not in same
@@ -243,5 +243,5 @@ def test_the_papers_files_are_found_out(run_cli):
     data = compared(run_cli, *files)
     found = codes(data)
     assert {"unequal-budget", "cut-off", "extractor-disagreement"} <= set(found)
-    assert "no_distillation at 50, none at 350, ground_truth at 350" in found["unequal-budget"]
+    assert "no_distillation 50, none 350, ground_truth 350" in found["unequal-budget"]
     assert all(arm["cut_off"] > 0.9 for arm in data["arms"])

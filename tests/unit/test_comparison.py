@@ -117,7 +117,7 @@ def test_holm_is_within_a_family():
 
 def test_equal_students_do_not_differ_significantly():
     verdict = " ".join(compare(arms()).verdict)
-    same = "'teacher' scores the same as 'unprimed' (95% interval"
+    same = "'teacher' has the same accuracy as 'unprimed' (95% interval"
     assert f"'teacher' and 'unprimed' do not differ significantly: {same}" in verdict
     assert "No distilled student is significantly better" in verdict
 
@@ -173,7 +173,7 @@ def test_three_seeds_speak_of_strategies():
 
 def test_equal_strategies_are_not_told_apart():
     same = (
-        "do not differ significantly: students trained with 'teacher' score the same as students trained with "
+        "do not differ significantly: students trained with 'teacher' have the same accuracy as students trained with "
         "'unprimed' (95% interval"
     )
     for correct in ((20, 21, 19), (19, 20, 21)):
@@ -200,6 +200,22 @@ def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
     ]
 
 
+@pytest.mark.parametrize(
+    ("untrained", "said"),
+    [
+        (2, "Students trained with 'unprimed' score 45.0 points higher than the control 'untrained' (95% interval +"),
+        (19, "'unprimed' do not differ significantly from the control 'untrained': they score 2.5 points higher (95%"),
+        (20, "'unprimed' do not differ significantly from the control 'untrained': they have the same accuracy (95%"),
+    ],
+)
+def test_a_control_is_not_called_a_strategy(untrained, said):
+    unprimed = [each for each in seeded(3, teacher=()) if each.unprimed]
+    (sentence, *_) = compare([arm("untrained", untrained, distiller=None), *unprimed]).verdict
+    assert said in sentence
+    assert ", 3 seeds, 40 problems)." in sentence
+    assert "strateg" not in sentence
+
+
 def test_groups_are_what_was_drawn_where_problems_share_some():
     groups = [f"template {index % 4}" for index in range(N)]
     a, b = (arm(name, correct, name, groups=groups) for name, correct in (("teacher", 38), ("unprimed", 20)))
@@ -217,7 +233,11 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
     crossed = compare(students)
     assert crossed.strategies[0].clustered.groups == 4
     assert crossed.strategies[0].test.groups == N
-    assert "clustered by the 4 templates" in crossed.verdict[0]
+    assert re.search(
+        r"95% interval [^;]*, Holm-adjusted p = [^;]*, 3 seeds each, 40 problems; clustered by the 4 templates: "
+        r"[^;]*, unadjusted p = ",
+        crossed.verdict[0],
+    )
     alone = [arm(name, 20, name, groups=[str(index) for index in range(N)]) for name in ("teacher", "unprimed")]
     assert compare(alone).pairs[0].clustered is None
 
@@ -316,6 +336,7 @@ def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
     assert finding.code == code
     assert "arm0" in finding.evidence
     assert "unknown" not in finding.evidence
+    assert "cut off" not in finding.evidence, "no answer was"
 
 
 def test_where_prompts_were_rendered_is_said_in_words():

@@ -100,7 +100,9 @@ def test_the_finding_says_who_how_often_and_where():
     count = sum("I think" in answer for answer in planted)
     assert f"teacher {count / N:.1%}, unprimed 0.0% (+{count / 2:.1f} points, 95% CI +" in finding.evidence
     assert "1 seed, 200 problems" in finding.evidence
-    assert "Of the teacher's own answers, 25.0% do so too." in finding.evidence
+    assert finding.evidence.endswith(" Of the teacher's own answers, 25.0% do so too.")
+    [without] = found(audited(experiment(lambda _: planted), teacher[1:])).values()
+    assert without.evidence.endswith(" None of the teacher's own answers do so.")
     examples = [index for index, answer in enumerate(planted) if "I think" in answer][:3]
     for index in examples:
         assert f"p{index}: “" in finding.evidence

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from kdprobe.errors import KdprobeError
 from kdprobe.experiment.executors.executor import Ended
 from kdprobe.experiment.executors.schedule import Schedule
 from kdprobe.experiment.stages.stage import Stage
@@ -60,6 +61,34 @@ def test_side_by_side_a_long_stage_is_not_the_last_to_begin(jobs, order, stages,
     assert not Schedule(stages, store, lambda each, made: finished.append((each.name, made)), jobs).run(again, None)
     assert again.begun == []
     assert [made for _, made in finished] == [True] * 7 + [False] * 7
+
+
+class Failing(Recorder):
+    """Reports nothing before three stages have begun; the first then fails."""
+
+    def submit(self, task):
+        self.begun.append(task)
+        if len(self.begun) < len(self.stages):
+            return
+        self.report(self.begun[0], Ended(error=KdprobeError("It burst.")))
+        for each in self.begun[1:]:
+            self.report(each, Ended(self.store.make(self.stages[each.key])))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("ab", "1 other stage to finish, so that no work is lost; Ctrl-C stops it."),
+        ("abc", "2 other stages to finish, so that no work is lost; Ctrl-C stops them."),
+    ],
+)
+def test_stages_that_still_run_are_waited_for(names, said, tmp_path, capsys):
+    store = Store(tmp_path)
+    store.prepare()
+    alone = [stage("select", name) for name in names]
+    with pytest.raises(KdprobeError, match="It burst"):
+        Schedule(alone, store, lambda *_: None, len(names)).run(Failing(store, alone), None)
+    assert f"select a failed. Waiting for {said}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_duration_of_a_stage_is_without_its_time_in_a_queue(tmp_path, capsys):

@@ -47,7 +47,8 @@ def test_of_equals_the_current_options_stay():
     assert unbeaten.best is CURRENT
     assert unbeaten.gain is None
     assert not unbeaten.improved
-    assert unbeaten.verdict()[0] == "No trial beat the current options on accuracy."
+    # Nothing was chosen, so there is no choice to warn of.
+    assert unbeaten.verdict() == ["No trial beat the current options on accuracy.", "The test problems were not used."]
 
 
 def test_the_gain_is_paired():
@@ -63,6 +64,14 @@ def test_a_difference_that_may_be_chance_is_called_so():
     assert "includes 0" not in clear
     assert "difference in accuracy includes 0, so the difference may well be due to chance" in chance
     assert "2 problems solved only by trial 1, 0 only by the current options" in chance
+
+
+@pytest.mark.parametrize(
+    ("trials", "chosen"), [([SOLVER], "The trial was"), ([SOLVER, KNOWER], "The best of 2 trials was")]
+)
+def test_what_was_chosen_is_said_to_be_biased(trials, chosen):
+    said = tuned(*trials, by="accuracy").verdict()
+    assert f"{chosen} chosen on these same problems, so its results are biased upwards." in said
 
 
 def test_fewer_solved_problems_are_told_where_log_p_decides():

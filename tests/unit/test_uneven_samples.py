@@ -117,7 +117,10 @@ def test_outputs_say_that_only_first_answers_are_searched_for_traces_of_the_prim
     assert result.to_dict()["leaks"]["only_first"] is True
     finding = next(each for each in result.comparison.findings if each.code == "leaked-hedging")
     assert finding.evidence.startswith("Some answers (only the first to each problem was searched) hedge: a 100.0%")
-    assert "First answers of 'a' show traces of priming" in result.verdict[-1]
+    assert (
+        "The first answers of 'a' to each problem show traces of priming more often than those of 'b'"
+        in result.verdict[-1]
+    )
     made = text_of(page.read_text(encoding="utf-8"))
     assert "Only the first answer to each problem is searched." in made
     assert "Length of the answers Averaged over problems, using the first answer to each." in made

@@ -46,4 +46,4 @@ def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
         click.echo(result.to_json())
     else:
         names = zip(result.details, result.names, strict=True)
-        show_scores(result.details, {score.file: name for score, name in names}, result.findings)
+        show_scores(result.details, {score.file: name for score, name in names}, result.findings, of="file")

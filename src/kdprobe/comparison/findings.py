@@ -156,9 +156,9 @@ def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
     budgets = {name: length for name, outputs in arms.items() if (length := budget(outputs)) is not None}
     if len(set(budgets.values())) <= 1:
         return []
-    counts = ", ".join(f"{name} at {length}" for name, length in budgets.items())
+    counts = ", ".join(f"{name} {length}" for name, length in budgets.items())
     action = "Generate all answers with the same budget; a smaller budget alone lowers the score."
-    return [Finding("unequal-budget", f"Answers were cut off at different token counts: {counts}.", action)]
+    return [Finding("unequal-budget", f"Token budgets differ: {counts}.", action)]
 
 
 def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
@@ -182,7 +182,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
             "samples are identical, so one per problem is enough."
         )
-        findings.append(Finding("identical-samples", f"For every problem, all answers are identical: {same}.", action))
+        findings.append(Finding("identical-samples", f"Arms whose samples per problem are identical: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that were finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))

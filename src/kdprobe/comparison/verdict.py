@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from kdprobe.comparison.arms import AGAINST, AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore, Pair
-from kdprobe.comparison.samples.words import in_mean, is_several
+from kdprobe.comparison.samples.words import accuracy_text, is_several
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
+from kdprobe.stats.crossed import CrossedTest
 from kdprobe.stats.least import fewest_problems, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
@@ -95,25 +96,32 @@ def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
 
 def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
-    difference = _points_text(test.difference, pair.samples)
     measured = (
-        f"95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
-        f"{test.seeds_a} and {test.seeds_b} seeds, {test.n} problems"
+        f"95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, Holm-adjusted p = "
+        f"{p_text(pair.p_holm)}, {_seeds_text(test)}, {test.n} problems"
     )
     if (over := pair.clustered) is not None:
         measured += (
             f"; clustered by the {over.groups} templates: {over.interval.low * 100:+.1f} to "
-            f"{over.interval.high * 100:+.1f}, p = {p_text(over.p)}"
+            f"{over.interval.high * 100:+.1f}, unadjusted p = {p_text(over.p)}"
         )
+    trained = f"trained with {pair.a!r}"
+    if pair.family == PRIMED:
+        kind = "differ" if pair.significant else "do not differ significantly"
+        score = _score_text(f"students trained with {pair.b!r}", test.difference, pair.samples, several=True)
+        return f"The strategies {pair.a!r} and {pair.b!r} {kind}: students {trained} {score} ({measured})."
+    control = f"the control {pair.b!r}"
     if pair.significant:
-        return (
-            f"The strategies {pair.a!r} and {pair.b!r} differ: students trained with {pair.a!r} score {difference} "
-            f"students trained with {pair.b!r} ({measured})."
-        )
-    return (
-        f"The strategies {pair.a!r} and {pair.b!r} do not differ significantly: students trained with {pair.a!r} score "
-        f"{difference} students trained with {pair.b!r} ({measured})."
-    )
+        return f"Students {trained} {_score_text(control, test.difference, pair.samples, several=True)} ({measured})."
+    score = _score_text("", test.difference, pair.samples, several=True)
+    return f"Students {trained} do not differ significantly from {control}: they {score} ({measured})."
+
+
+def _seeds_text(test: CrossedTest) -> str:
+    """The seeds of both sides; the untrained student has none."""
+    if test.seeds_b == 1:
+        return counted(test.seeds_a, "seed")
+    return f"{test.seeds_a} seeds each" if test.seeds_a == test.seeds_b else f"{test.seeds_a} and {test.seeds_b} seeds"
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
@@ -171,8 +179,8 @@ def _sentence(pair: Pair) -> str:
     else:
         counts = f"{problems} solved only by {pair.a!r}, {test.only_b} only by {pair.b!r}"
     sentence = (
-        f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} scores "
-        f"{_points_text(test.difference, pair.samples)} {pair.b!r} (95% interval {test.interval.low * 100:+.1f} to "
+        f"The students {pair.a!r} and {pair.b!r} {kind}: {pair.a!r} "
+        f"{_score_text(repr(pair.b), test.difference, pair.samples)} (95% interval {test.interval.low * 100:+.1f} to "
         f"{test.interval.high * 100:+.1f}; {counts}; Holm-adjusted p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
@@ -182,9 +190,19 @@ def _sentence(pair: Pair) -> str:
     return f"{sentence} The difference in log p(gold value) is {pair.log_p_difference:+.2f} nats ({interval})."
 
 
-def _points_text(difference: float, samples: Sequence[int]) -> str:
-    """A difference in accuracy, to stand between `scores` and the name of the other one."""
+def _score_text(other: str, difference: float, samples: Sequence[int], *, several: bool = False) -> str:
+    """How accuracies compare, to follow the name of the first one, or of several students.
+
+    Args:
+        other: What the first one is compared with; empty if the sentence has named it.
+        difference: The first accuracy minus the other.
+        samples: The numbers of answers per problem.
+        several: Whether the first one is several students.
+    """
     if abs(difference) < _ROUNDING:
-        return f"the same{in_mean(samples)} as"
+        same = f"{'have' if several else 'has'} the same {accuracy_text(samples)}"
+        return f"{same} as {other}" if other else same
     higher = "higher" if difference > 0 else "lower"
-    return f"{abs(difference) * 100:.1f} points {higher}{in_mean(samples)} than"
+    measure = f" in {accuracy_text(samples)}" if is_several(samples) else ""
+    than = f" than {other}" if other else ""
+    return f"score{'' if several else 's'} {abs(difference) * 100:.1f} points {higher}{than}{measure}"

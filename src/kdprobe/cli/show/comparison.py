@@ -48,8 +48,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         return []
     return [
         _accuracies(comparison.arms),
-        *at_k_tables({score.name: score for score in comparison.arms}),
-        other_measures({score.name: score for score in comparison.arms}),
+        *at_k_tables({score.name: score for score in comparison.arms}, "arm"),
+        other_measures({score.name: score for score in comparison.arms}, "arm"),
         *tables.values(),
         *_pair_at_k(comparison.pairs),
         _pair_measures(comparison.pairs),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def show_evaluated(result: EvaluateResult) -> None:
     """Prints scores on the problems and on other tasks, and where the records are."""
     if result.details:
-        show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
+        names = {str(file): name for name, file in result.files.items()}
+        show_scores(result.details, names, result.findings, of="model")
     show_tasks(result.tasks)
     if result.engine:
         note(f"Engine: {result.engine}")

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from kdprobe.comparison.scoring import Score
 
 
-def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Sequence[Finding]) -> None:
+def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Sequence[Finding], *, of: str) -> None:
     """Prints scores with one row per file and extractor, then what does not depend on the extractor, then findings.
 
     Args:
         scores: All scores.
         names: The name of each file's answers.
         findings: What may invalidate the scores.
+        of: What the names name: the heading of their column.
     """
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)
     table = new_table(
-        "Scores", "answers", "extractor", "correct", "accuracy, 95% CI", "no answer", *(["empty"] if empty else []),
+        "Scores", of, "extractor", "correct", "accuracy, 95% CI", "no answer", *(["empty"] if empty else []),
         "cut off", *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
@@ -43,9 +44,9 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Seq
         )
     print_table(table)
     by_name = {names[score.file]: score for score in scores}
-    for more in at_k_tables(by_name):
+    for more in at_k_tables(by_name, of):
         print_table(more)
-    print_table(other_measures(by_name))
+    print_table(other_measures(by_name, of))
     show_reading(by_name)
     show_findings(findings)
 
@@ -60,14 +61,14 @@ def show_reading(scores: Mapping[str, Score]) -> None:
     sentence_list("How the answers were read", reading_sentences(scores))
 
 
-def at_k_tables(scores: Mapping[str, Score]) -> list[Table]:
-    """pass@k and maj@k, if problems have several samples."""
+def at_k_tables(scores: Mapping[str, Score], of: str) -> list[Table]:
+    """pass@k and maj@k, if problems have several samples; `of` is the heading of the names."""
     sampled = {name: score for name, score in scores.items() if score.at_k}
     if not sampled:
         return []
     table = new_table(
         "Several samples per problem: pass@k (any of k is correct), maj@k (the most frequent of k values is correct)",
-        "answers", "samples", "measure", "value, 95% CI",
+        of, "samples", "measure", "value, 95% CI",
     )  # fmt: skip
     for name, score in sampled.items():
         for each in score.at_k:
@@ -75,11 +76,11 @@ def at_k_tables(scores: Mapping[str, Score]) -> list[Table]:
     return [table]
 
 
-def other_measures(scores: Mapping[str, Score]) -> Table:
-    """Prints measures that can distinguish models whose accuracies are at the floor."""
+def other_measures(scores: Mapping[str, Score], of: str) -> Table:
+    """Measures that can distinguish models whose accuracies are at the floor; `of` is the heading of the names."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(
-        "Other measures: arithmetic steps", "answers", "steps", "correct, 95% CI", "no step",
+        "Other measures: arithmetic steps", of, "steps", "correct, 95% CI", "no step",
         *(["log p(gold), 95% CI"] if scored else []),
     )  # fmt: skip
     for name, score in scores.items():

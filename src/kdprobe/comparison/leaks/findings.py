@@ -18,6 +18,8 @@ CODES: dict[Kind, tuple[str, str]] = {
     "quote": ("leaked-priming", "quote the priming, which the student never saw"),
 }
 """The code of each kind's finding, and what the answers do."""
+_LEAST = 0.001
+"""The smallest share of the teacher's answers that is given in digits."""
 
 
 def leak_findings(audit: LeakAudit | None) -> list[Finding]:
@@ -41,9 +43,9 @@ def leak_sentences(audit: LeakAudit | None) -> list[str]:
         if rate.significant and rate.test:
             points = f"{rate.kind} {rate.test.difference * 100:+.1f} points"
             found.setdefault((rate.name, rate.against), []).append(points)
-    answers = "First answers" if audit and audit.only_first else "Answers"
+    answers, each = ("The first answers", " to each problem") if audit and audit.only_first else ("Answers", "")
     return [
-        f"{answers} of {name!r} show traces of priming more often than those of {against!r}: {', '.join(points)}."
+        f"{answers} of {name!r}{each} show traces of priming more often than those of {against!r}: {', '.join(points)}."
         for (name, against), points in found.items()
     ]
 
@@ -59,8 +61,17 @@ def _evidence(rate: LeakRate) -> str:
         f"{interval}Holm-adjusted p = {p_text(rate.p_holm or 0.0)}, {over})."
     )
     examples = "; ".join(f"{example.problem}: “{example.text}”" for example in rate.examples)
-    teacher = f" Of the teacher's own answers, {rate.teacher:.1%} do so too." if rate.teacher is not None else ""
-    return f"{measured} For example, in the student's answers: {examples}.{teacher}"
+    return f"{measured} For example, in the student's answers: {examples}.{_teacher(rate.teacher)}"
+
+
+def _teacher(share: float | None) -> str:
+    if share is None:
+        return ""
+    if not share:
+        return " None of the teacher's own answers do so."
+    return (
+        f" Of the teacher's own answers, {f'{share:.1%}' if share >= _LEAST else f'less than {_LEAST:.1%}'} do so too."
+    )
 
 
 def _action(found: Sequence[LeakRate]) -> str:

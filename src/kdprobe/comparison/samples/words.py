@@ -11,11 +11,11 @@ def is_several(samples: Sequence[int]) -> bool:
 
 
 def samples_text(samples: Sequence[int]) -> str:
-    """The numbers of answers per problem: `8 samples`, or `1 and 8 samples` if they differ."""
+    """The numbers of answers per problem: `8 samples`, or `1 or 8 samples` if arms differ."""
     *others, last = map(str, samples)
-    return f"{', '.join(others)} and {last} samples" if others else f"{last} samples"
+    return f"{', '.join(others)} or {last} samples" if others else f"{last} samples"
 
 
-def in_mean(samples: Sequence[int]) -> str:
-    """Words after a difference in accuracy: ` in mean accuracy over 8 samples`; empty for one answer per problem."""
-    return f" in mean accuracy over {samples_text(samples)}" if is_several(samples) else ""
+def accuracy_text(samples: Sequence[int]) -> str:
+    """What arms are compared by: `accuracy`, or `mean accuracy over 8 samples per problem`."""
+    return f"mean accuracy over {samples_text(samples)} per problem" if is_several(samples) else "accuracy"

@@ -181,9 +181,10 @@ class Schedule:
         elif str(error) != str(self._error):
             warn(f"{entry.label} also failed: {error}")
         if self._running:
+            them = "it" if len(self._running) == 1 else "them"
             note(
                 f"{entry.label} failed. Waiting for {counted(len(self._running), 'other stage')} to finish, so that no "
-                "work is lost; Ctrl-C stops them."
+                f"work is lost; Ctrl-C stops {them}."
             )
 
     def _remainder(self, entry: _Entry | None) -> Remainder:

@@ -115,12 +115,12 @@ class Tuned:
     def verdict(self) -> list[str]:
         """What the results show, and what they do not."""
         if not self.improved:
-            sentences = [f"No trial beat the current options on {NAMES[self.by]}."]
-        elif self.gain is None:
+            return [f"No trial beat the current options on {NAMES[self.by]}.", "The test problems were not used."]
+        if self.gain is None:
             sentences = [f"Trial {self.best.number} is the best; the current options failed: {self.current.failure}."]
         else:
             sentences = _sentences(self.best, self.gain, self.by)
-        best = f"The best of {counted(len(self.trials), 'trial')}"
+        best = "The trial" if len(self.trials) == 1 else f"The best of {len(self.trials)} trials"
         return [
             *sentences,
             f"{best} was chosen on these same problems, so its results are biased upwards.",
