@@ -45,7 +45,7 @@ def test_attribution_is_that_of_the_architecture_s_own_formulas(architecture, lo
     if expected.any():
         found = result.tables["attribution_biases"].query("metric == 'logit_gold_solution'")["value"]
         np.testing.assert_allclose(found, expected, atol=2e-5)
-        said = f"belong to no head, contribute {expected.sum():+.2f}."
+        said = f"belong to no head, together contribute {expected.sum():+.2f} to these"
         assert any(said in sentence for sentence in result.statements)
     assert any("caps its logits" in sentence for sentence in result.statements) == (architecture == "gemma2")
 

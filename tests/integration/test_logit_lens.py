@@ -181,7 +181,8 @@ def test_what_is_said_depends_on_the_number_of_problems(look, tiny_record, tiny_
     many = look(*students, context={"problems": some_problems(12)}, problems=12)
     rows = many.tables["logit_lens_change"].query("measure == 'log_p' and part == 'solution'")
     differing = rows[rows["p_over_problems"] < 0.05]["layer"].tolist()
-    differs = f"differs significantly after {len(differing)} of 2 layers, the earliest being layer"
+    earliest = "the earliest being " if len(differing) > 1 else ""
+    differs = f"differs significantly after {len(differing)} of 2 layers, {earliest}layer"
     said = differs if differing else "no significant difference in"
     assert said in many.statements[-1]
 

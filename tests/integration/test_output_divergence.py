@@ -308,7 +308,7 @@ def test_strategies_of_three_seeds_are_averaged_over_seeds_and_problems(compare,
     assert "few" not in table.index
     names = [sentence.split(" and base")[0] for sentence in result.statements[1:]]
     assert names == ["none (3 seeds)", "few-0", "few-1"] * 2
-    assert "of 18 readings (6 gold solutions by 3 students), their greedy" in result.statements[4]
+    assert "of 18 readings (6 gold solutions, each read by 3 students), their greedy" in result.statements[4]
     assert [trace["name"] for trace in result.figures[0].plotly["data"]] == ["none", "few-0", "few-1"]
 
 

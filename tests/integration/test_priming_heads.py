@@ -262,7 +262,7 @@ def test_a_head_that_attends_to_the_priming_alone_comes_first(teaching, planted)
     assert first["value"] > 0.5
     assert first["p_over_problems"] <= 0.05
     assert first["p_over_texts"] == pytest.approx(1 / 20)
-    assert "in their attention to the priming, most of all layer 0, head 2 (+" in result.statements[3]
+    assert "attention to the priming: layer 0, head 2 (+" in result.statements[3]
     moved = [(each["measure"], each["layer"], each["head"]) for each in result.summary["moved"]]
     assert ("priming", 0, 2) in moved
     # What it attends to otherwise is only scaled down.

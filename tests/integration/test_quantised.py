@@ -114,7 +114,7 @@ def test_weights_are_quantised_when_a_model_is_probed(packed, adapters, problem_
     expected = probed(packed[1], problem_file, **analyses)
     values, reference = (each.table("geometry")["relative"].to_numpy() for each in (found, expected))
     np.testing.assert_allclose(values, reference, rtol=1e-3)
-    assert "with quantised weights (nf4 on load)" in found.page.read_text(encoding="utf-8")
+    assert "and their weights are quantised (nf4 on load)" in found.page.read_text(encoding="utf-8")
 
 
 def test_bitsandbytes_fetches_no_code(tiny_model, tmp_path):

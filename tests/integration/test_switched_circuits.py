@@ -253,7 +253,7 @@ def test_a_planted_head_comes_first_even_if_a_later_head_reads_it(torch, look, u
     assert set(map(tuple, evidence[own > 0][["layer", "head"]].to_numpy().tolist())) == {(0, 0), (0, 1)}
     (sentence,) = [sentence for sentence in result.statements if "own weights" in sentence]
     # In the direction of the gain, the reader is behind the planted head, whose partner shares its values.
-    assert "layer 0, head 0 ranks first by its output" in sentence
+    assert "the output of layer 0, head 0 (patching) shifts log p most" in sentence
     assert "is one of heads 0 and 1 of layer 0, which share a key-value head" in sentence
 
 

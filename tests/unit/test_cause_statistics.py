@@ -1,11 +1,15 @@
 """Shares of a gain, random controls and rank correlations, on numbers that can be checked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ConstantInputWarning, spearmanr, t, ttest_1samp
 
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.gain import Gain
+from kdprobe.probing.interventions.patching_report import Patched
+from kdprobe.probing.interventions.patching_report import _sentence as patching_sentence
 from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Sweep, chosen_students
 from kdprobe.probing.selection import select_heads
@@ -121,8 +125,49 @@ def test_the_sentence_agrees_with_the_number_of_sets(together, said):
     assert sentence.startswith(f"replaced together, the two heads change log p by {together:+.2f} nats")
     assert "The effects of 4 random sets of 2 heads have a median of -1.00 and range from -3.00 to +1.00" in sentence
     assert sentence.endswith(said)
-    alone = random_control(swept(together, [1.0]), "top", -1, seed=0).sentence("the two heads")
-    assert "The effect of 1 random set of 2 heads is +1.00" in alone
+
+
+@pytest.mark.parametrize(
+    ("random", "said"),
+    [
+        (1.0, "+1.00, which is not as large (p = 0.50, the smallest that 1 random set can give)."),
+        (-3.0, "-3.00, which is at least as large, so these heads do not stand out (p = 1.00)."),
+    ],
+)
+def test_a_single_random_set_is_not_several(random, said):
+    sentence = random_control(swept(-2.0, [random]), "top", -1, seed=0).sentence("the two heads")
+    assert sentence.endswith(f"The effect of 1 random set of 2 heads is {said}")
+
+
+@pytest.mark.parametrize(
+    ("into", "carrying", "said"),
+    [
+        (
+            "base",
+            [0.5, -2.0],
+            "the single head that shifts log p most in the direction of the gain is layer 0, head 0 (+0.50",
+        ),
+        (
+            "base",
+            [-0.5, -2.0],
+            "none of the heads whose effects were computed exactly shifts log p in the direction of the",
+        ),
+        ("s", [-0.5, 2.0], "the single head that shifts log p most against the gain is layer 0, head 0 (-0.50"),
+        ("s", [-0.5, -2.0], "the single heads that shift log p most against the gain are layer 0, head 1 (-2.00"),
+        ("s", [0.5, 2.0], "none of the heads whose effects were computed exactly shifts log p against the gain."),
+    ],
+)
+def test_patching_names_the_direction_in_which_a_head_that_carries_gain_shifts(into, carrying, said):
+    """Patched into the trained student, such a head takes gain away."""
+    sweep = replace(
+        swept(-1.0, []),
+        heads=[(0, 0), (0, 1)],
+        exact=both(np.tile(carrying, (2, 1))),
+        together={"every": np.ones((2, 2))},
+    )
+    gain = Gain.between(np.full((2, 2), 4.0), np.zeros((2, 2)))
+    source, sign = ("s", 1) if into == "base" else ("base", -1)
+    assert said in patching_sentence(Patched("s", source, into, gain, sign, sweep), seed=0)
 
 
 def test_without_random_sets_nothing_is_claimed():

@@ -79,31 +79,33 @@ VALUES = {Circuit("v", 5, 1): 3.0}
 @pytest.mark.parametrize("head", [3, 4, 5])
 def test_heads_that_share_the_changed_values_are_not_told_apart(head):
     assert said(student_of(VALUES), {(5, head): 2.0, (6, 1): 1.0}) == (
-        f"s: by first-order estimates, layer 5, head {head} ranks first by its output (patching). It is one of heads "
-        "3, 4 and 5 of layer 5, which share a key-value head and together rank first by their own weights."
+        f"s: by first-order estimates, the output of layer 5, head {head} (patching) shifts log p most in the "
+        "direction of the gain. This head is one of heads 3, 4 and 5 of layer 5, which share a key-value head and "
+        "whose own weights shift it further in this direction than those of all other heads."
     )
 
 
 def test_a_reader_that_patching_puts_first_is_named():
     assert said(student_of(VALUES), {(5, 4): 2.0, (6, 1): 2.5}) == (
-        "s: by first-order estimates, layer 6, head 1 ranks first by its output (patching), but heads 3, 4 and 5 of "
-        "layer 5, which share a key-value head, rank first by their own weights. A head's output can change merely "
-        "because other heads changed its input."
+        "s: by first-order estimates, the output of layer 6, head 1 (patching) shifts log p most in the direction of "
+        "the gain, but of all heads' own weights, those of heads 3, 4 and 5 of layer 5, which share a key-value head, "
+        "do. A head's output can change merely because other heads changed its input."
     )
 
 
 def test_queries_of_its_own_tell_a_head_from_those_that_share_its_keys():
     changes = VALUES | {Circuit("q", 5, 4): 4.0}
-    assert "layer 5, head 4 ranks first both by its output (patching) and by its own weights." in said(
+    most = "shifts log p most in the direction of the gain"
+    assert f"layer 5, head 4 {most} both by its output (patching) and by its own weights." in said(
         student_of(changes), {(5, 4): 1.0}
     )
     assert (
-        "layer 5, head 3 ranks first by its output (patching), but layer 5, head 4 ranks first by its own weights."
+        f"the output of layer 5, head 3 (patching) {most}, but of all heads' own weights, those of layer 5, head 4 do."
         in said(student_of(changes), {(5, 3): 1.0})
     )
     # One of the three falls behind a head of another layer.
     changes = VALUES | {Circuit("o", 5, 3): -2.0, Circuit("o", 2, 8): 2.0}
-    assert "but heads 4 and 5 of layer 5, which share a key-value head, rank first by their own weights." in said(
+    assert "those of heads 4 and 5 of layer 5, which share a key-value head, do." in said(
         student_of(changes), {(6, 1): 1.0}
     )
 
@@ -112,7 +114,9 @@ def test_queries_of_its_own_tell_a_head_from_those_that_share_its_keys():
 def test_what_acts_against_the_gain_does_not_come_first(sign):
     changes = {Circuit("q", 1, 2): -9.0 * sign, Circuit("o", 3, 7): 1.0 * sign}
     student = student_of(changes, gain=4.0 * sign)
-    assert "layer 3, head 7 ranks first both by" in said(student, {(1, 2): -8.0 * sign, (3, 7): 0.5 * sign})
+    assert "layer 3, head 7 shifts log p most in the direction of the gain both by" in said(
+        student, {(1, 2): -8.0 * sign, (3, 7): 0.5 * sign}
+    )
     assert said(student, {(1, 2): -8.0 * sign}) == (
         "s: by first-order estimates, no head's output alone shifts log p in the direction of the gain."
     )

@@ -128,7 +128,10 @@ def test_a_planted_difference_is_found_and_named():
     b = student("b", clean * 2, other * 2, changed)
     sentence = _change_sentence(Group("b", [b], a), seed=0)
     assert "b compared with a: the share of the difference between the runs has changed significantly at" in sentence
-    assert "patched sites (sign-flip test over 12 problems of these 3 templates, adjusted for all sites)" in sentence
+    assert (
+        "patched sites (sign-flip test over 12 problems, which come from only 3 templates, adjusted for all sites)"
+        in sentence
+    )
     assert " at layer 2, head 3 at all positions (+0.8" in sentence
     p = Group("b", [b], a).p("effect", seed=0)
     assert p[moved] == np.nanmin(p) < 0.01
@@ -155,9 +158,13 @@ def test_too_few_problems_are_said():
     random = np.random.default_rng(3)
     a, b = (student(name, *drawn(random, 5)) for name in "ab")
     assert _change_sentence(Group("b", [b], a), seed=0) == (
-        "b compared with a: both models tell 5 of 5 problems apart from their counterfactuals. At least 6 such "
+        "b compared with a: 5 of 5 problems are told apart from their counterfactuals by both models. At least 6 such "
         "problems are needed to test whether training changed which sites carry the difference between the runs."
     )
+    clean, other, shares = drawn(random, 5)
+    one = student("a", np.where(np.arange(5) == 0, clean, -clean), other, shares)
+    said = _change_sentence(Group("b", [b, b, b], one), seed=0)
+    assert ": 1 of 5 problems is told apart from its counterfactual by every seed and by a. At" in said
     same = student("b", *drawn(np.random.default_rng(4), 8))
     assert "no patched site carries a different share" in _change_sentence(Group("b", [same], same), 0)
 
@@ -250,7 +257,10 @@ def test_the_largest_shares_are_named_for_what_they_are():
         shares[:, SITES.index(site)] = share
     runs, parts, largest = _group_sentences(Group("a", [student("a", clean, other, shares)]))
     assert "prefers the original problem's answer in 12 of 12 original runs" in runs
-    assert "is the words of the steps before layer 0 (0.90, 0.90 to 0.90) and the position of the answer" in parts
+    assert parts.startswith(
+        "a: before layer 0, the residual stream carries the largest share of the difference between the runs at the "
+        "words of the steps (0.90, 0.90 to 0.90); before layer 3, at the position of the answer ("
+    )
     assert "patched at all positions, layer 2, head 5 has the largest effect of all heads (-0.70" in largest
     many = student("a", np.ones(1234), -np.ones(1234), np.ones((1234, len(SITES))))
     assert "in 1,234 of 1,234 original runs" in next(_group_sentences(Group("a", [many])))
@@ -265,10 +275,11 @@ def test_which_sites_carry_most_is_not_said_of_too_few_problems(problems):
     if problems == 6:
         assert "the residual stream carries the largest share" in said[1]
         return
-    are = "1 such problem is" if problems == 1 else "5 such problems are"
+    noun, be = ("problem", "is") if problems == 1 else ("problems", "are")
     (sentence,) = said[1:]
     assert sentence == (
-        f"a: {are} too few to tell which sites carry most of the difference between the runs; at least 6 are needed."
+        f"a: {problems} {noun} on which it prefers the right answer in both runs {be} too few to tell which sites "
+        "carry most of the difference between the runs; at least 6 are needed."
     )
 
 
@@ -276,10 +287,10 @@ def test_a_site_that_few_problems_have_is_not_named():
     clean, other, shares = drawn(np.random.default_rng(2), 12)
     rare = [index for index, site in enumerate(SITES) if site.kind == "residual" and site.part == "steps"]
     shares[:, rare] = 9.0
-    (sentence,) = [each for each in _sentences(clean, other, shares) if "part of the text" in each]
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "the residual stream carries" in each]
     assert "the words of the steps" in sentence
     shares[5:, rare] = np.nan
-    (sentence,) = [each for each in _sentences(clean, other, shares) if "part of the text" in each]
+    (sentence,) = [each for each in _sentences(clean, other, shares) if "the residual stream carries" in each]
     assert "the words of the steps" not in sentence
 
 

@@ -174,13 +174,16 @@ def test_a_neutral_text_moves_a_head_in_at_most_one_case_in_twenty(smallest):
 def test_a_planted_head_is_found_and_named(measure):
     random, place = np.random.default_rng(1), ("divergence", "priming").index(measure)
     values = drawn(random)
+    values[:, 0] = np.median(values[:, 1:], axis=1)
     values[:, 0, place, 2, 3] += 10 * values[:, 1:, place, 2, 3].max()
     found = heads(values)
     assert found.moved_heads(measure)[0] == (2, 3)
     assert heads(values, 100).moved_heads(measure) == []
     sentence = next(_sentences(found))
-    assert "of 20 heads moved" in sentence
-    assert "most of all layer 2, head 3 (+" in sentence
+    what = {"divergence": "how it divides attention between the question and the response", "priming": "its attention"}
+    assert "1 of 20 heads moved: " in sentence
+    assert f"1 in {what[measure]}" in sentence
+    assert ": layer 2, head 3 (+" in sentence
     assert sentence.count("none is shown to have changed") == 1
 
 

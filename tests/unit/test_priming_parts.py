@@ -6,6 +6,7 @@ import pytest
 from kdprobe.probing.priming.measured import PrimingMap, ReadResponse, position_name
 from kdprobe.probing.priming.parts import PARTS, POSITIONS, parts_of, pieces
 from kdprobe.probing.priming.reading import TokenChanges
+from kdprobe.probing.priming.report import _outcome
 
 
 class Characters:
@@ -140,6 +141,18 @@ def test_every_token_is_in_one_range_of_positions():
     counts = [int(response.within(position_name(*span)).sum()) for span in POSITIONS]
     assert counts == [1, 3, 12, 48, 192, 44]
     assert sum(int(response.within(part).sum()) for part in PARTS) == 300
+
+
+def test_the_last_range_of_positions_has_no_end():
+    assert [position_name(*span) for span in POSITIONS] == ["1", "2-4", "5-16", "17-64", "65-256", "257+"]
+
+
+@pytest.mark.parametrize(
+    ("responses", "few"), [(1, "One response is too few to tell"), (2, "These are too few responses to tell")]
+)
+def test_too_few_responses_are_said(responses, few):
+    row = {"problems": responses, "low": 0.0, "high": 1.0}
+    assert _outcome(row, 0.01) == f"{few} whether KL exceeds 0.01 nats."
 
 
 def test_nothing_has_no_share():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
+from kdprobe.probing.attention.association import _sentence as association_sentence
+from kdprobe.probing.attention.association import associate
 from kdprobe.stats.van_elteren import length_strata, van_elteren
 
 
@@ -37,6 +39,22 @@ def test_unequal_strata_have_the_spread_of_all_their_permutations(random):
     correct = np.array([True, True, False, False, True, True, True, False, False, False])
     found = van_elteren(np.concatenate(values)[:, None], correct, np.repeat([0, 1], sizes))
     assert found.p[0] == pytest.approx(2 * norm.sf(abs(z)))
+
+
+@pytest.mark.parametrize(
+    ("heads", "said"),
+    [
+        (1, "in 1 head, entropy is associated with correctness (false discovery rate 0.05): layer 0, head 0 (1.00, q "),
+        (4, "in 4 heads, entropy is associated with correctness (false discovery rate 0.05), most strongly in layer 0"),
+    ],
+)
+def test_heads_are_named_as_one_or_several(heads, said):
+    correct = np.arange(40) < 20
+    # Only the first heads have higher values for correct answers.
+    values = np.tile(np.arange(20.0), 2)[:, None, None] * np.ones((1, 10))
+    values[:, 0, :heads] += 20 * correct[:, None]
+    association, q = associate(values, correct, np.zeros(40, dtype=int))
+    assert said in association_sentence("s", "entropy", association, q, correct)
 
 
 def test_what_goes_with_length_alone_is_no_association(random):

@@ -89,7 +89,7 @@ BUILT_IN: tuple[tuple[str, str, frozenset[Need], Any, str], ...] = (
         "priming.heads.analysis",
         _TEACHING,
         PrimingHeadsOptions,
-        "Which attention heads of the teacher priming moves, before any training; needs an experiment",
+        "Which of the teacher's attention heads move when it is primed, before any training; needs an experiment",
     ),
     (
         "priming_gain",

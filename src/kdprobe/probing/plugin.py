@@ -30,6 +30,7 @@ _FORMATS = {
     "heads": 8,
     "patching": 5,
     "priming_heads": 2,
+    "priming_map": 2,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(
@@ -106,7 +107,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="induction",
-        summary="Attention on tokens that followed earlier occurrences",
+        summary="Attention on tokens that followed earlier occurrences of the same token",
         build=_selection("induction"),
         needs=_TOKENS,
     )

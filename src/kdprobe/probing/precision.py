@@ -46,7 +46,10 @@ def in_words(students: Sequence[Student], dtype: Precision) -> str:
     """How the weights of students of one base are kept, to follow what is said of them; empty for float32."""
     reduced = "" if dtype == "float32" else f" and were run in {dtype}"
     base = students[0].base if students else None
-    return f"{reduced}, with quantised weights ({base.quantisation})" if base and base.is_packed else reduced
+    if not (base and base.is_packed):
+        return reduced
+    kept = "with quantised weights" if reduced else "and their weights are quantised"
+    return f"{reduced}, {kept} ({base.quantisation})"
 
 
 def rounding(bridges: Bridges, problems: int) -> tuple[pd.DataFrame, str] | None:

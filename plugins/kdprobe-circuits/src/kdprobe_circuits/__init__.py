@@ -37,8 +37,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """`rollout_to_numbers`."""
     yield HeadMetricSpec(
         name="rollout_to_numbers",
-        summary="How much of what heads read at the answer's tokens traces back, through all layers below, to the "
-        "question's numbers",
+        summary="Share of what the answer's tokens read that traces back to the question's numbers (attention rollout)",
         build=_built("rollout"),
         needs=frozenset({"spans"}),
     )

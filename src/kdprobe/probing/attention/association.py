@@ -114,9 +114,10 @@ def _sentence(
     listed = "; ".join(
         f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
+    most = ", most strongly in" if len(associated) > _NAMED else ":"
     return (
         f"{lead} in {counted(len(associated), 'head')}, {metric} is associated with correctness (false discovery rate "
-        f"{SIGNIFICANT:g}), most strongly in {listed}. The first number in parentheses is the probability that the "
+        f"{SIGNIFICANT:g}){most} {listed}. The first number in parentheses is the probability that the "
         "metric is higher for a correct than for a wrong answer. This is an association within problems of similar "
         "length and does not show causation."
     )

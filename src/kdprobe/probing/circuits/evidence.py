@@ -87,20 +87,20 @@ def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
             verb = "shifts" if what == "output" else "shift"
             return f"{start} no head's {what} alone {verb} log p in the direction of the gain."
     heads = list(zip(rows["layer"].tolist(), rows["head"].tolist(), strict=True))
-    first = f"{start} {head_label(*heads[by_output])} ranks first"
-    several = _together([heads[index] for index in leading])
+    head, shifts = head_label(*heads[by_output]), "log p most in the direction of the gain"
     if leading == [by_output]:
-        return f"{first} both by its output (patching) and by its own weights."
+        return f"{start} {head} shifts {shifts} both by its output (patching) and by its own weights."
+    first = f"{start} the output of {head} (patching) shifts {shifts}"
+    several = _together([heads[index] for index in leading])
     if by_output in leading:
-        return f"{first} by its output (patching). It is one of {several} and together rank first by their own weights."
-    own = (
-        f"{several}, rank first by their own weights"
-        if len(leading) > 1
-        else f"{several} ranks first by its own weights"
-    )
+        return (
+            f"{first}. This head is one of {several} and whose own weights shift it further in this direction than "
+            "those of all other heads."
+        )
+    those = f"{several}, do" if len(leading) > 1 else f"{several} do"
     return (
-        f"{first} by its output (patching), but {own}. A head's output can change merely because other heads changed "
-        "its input."
+        f"{first}, but of all heads' own weights, those of {those}. A head's output can change merely because other "
+        "heads changed its input."
     )
 
 

@@ -88,7 +88,7 @@ def _of_arm(arm: Arm, seed: int) -> Iterator[str]:
         yield f"{family.start} {family.listed(parts)}."
         if by_layer:
             before = [by_layer] * len(selection.before)
-            yield family.largest(LAYERS, by_layer, before, "groups")
+            yield family.largest(LAYERS, by_layer, before, "groups of circuits, by kind and by layer")
     chosen = range(len(selection.chosen))
     if not chosen:
         return

@@ -128,8 +128,9 @@ def _group_sentences(group: Group) -> Iterator[str]:
     if not rows:
         if used:
             yield (
-                f"{name}: {counted(used, 'such problem')} {'is' if used == 1 else 'are'} too few to tell which sites "
-                f"carry most of the difference between the runs; at least {FEWEST_PROBLEMS} are needed."
+                f"{name}: {counted(used, 'problem')} on which it prefers the right answer in both runs{seeds} "
+                f"{'is' if used == 1 else 'are'} too few to tell which sites carry most of the difference between the "
+                f"runs; at least {FEWEST_PROBLEMS} are needed."
             )
         return
     streams = [site for site in rows if site.kind == "residual" and site.part != ALL]
@@ -138,12 +139,12 @@ def _group_sentences(group: Group) -> Iterator[str]:
         max((site for site in streams if site.layer == layer), key=lambda site: rows[site]["value"])
         for layer in dict.fromkeys((first, last))
     ]
-    parts = enumerated(
-        [f"{PART_PHRASES[site.part]} before layer {site.layer} ({_value(rows[site])})" for site in carried]
-    )
+    (start, at), *later = [
+        (f"before layer {site.layer}", f"at {PART_PHRASES[site.part]} ({_value(rows[site])})") for site in carried
+    ]
     yield (
-        f"{name}: the part of the text where the residual stream carries the largest share of the difference between "
-        f"the runs is {parts}."
+        f"{name}: {start}, the residual stream carries the largest share of the difference between the runs "
+        f"{'; '.join([at, *map(', '.join, later)])}."
     )
     largest = []
     for kind, plural in (("mlp", "MLPs"), ("head", "heads")):
@@ -162,11 +163,12 @@ def _change_sentence(group: Group, seed: int) -> str:
     used = int(group.used("effect").sum())
     rows = list(change_rows(group, "effect", seed))
     if used < FEWEST_PROBLEMS:
-        models = f"all seeds and {against.student}" if group.combined else "both models"
+        models = f"every seed and by {against.student}" if group.combined else "both models"
+        told = "is told apart from its counterfactual" if used == 1 else "are told apart from their counterfactuals"
         return (
-            f"{both}: {models} tell {used} of {counted(len(against.pairs), 'problem')} apart from their "
-            f"counterfactuals. At least {FEWEST_PROBLEMS} such problems are needed to test whether training changed "
-            "which sites carry the difference between the runs."
+            f"{both}: {used} of {counted(len(against.pairs), 'problem')} {told} by {models}. At least "
+            f"{FEWEST_PROBLEMS} such problems are needed to test whether training changed which sites carry the "
+            "difference between the runs."
         )
     if not rows:
         return f"{both}: every patched site carries the whole difference by construction, so nothing can differ."
@@ -199,7 +201,7 @@ def _of_templates(group: Group) -> str:
     templates = len(set(names[used].tolist())) if len(names) else int(used.sum())
     if templates == used.sum():
         return ""
-    return " of this template" if templates == 1 else f" of these {templates} templates"
+    return f", which come from only {counted(templates, 'template')}"
 
 
 def _site_of(row: dict[str, Any]) -> Site:

@@ -55,7 +55,7 @@ def figures(measured: Sequence[Measured], untrained: str) -> list[Figure]:
     return [
         Figure(
             _TITLES[direction],
-            f"{caption} Bars are 95% intervals over prompts, and over seeds where a strategy has several.",
+            f"{caption} Error bars are 95% intervals over prompts, and over seeds where a strategy has several.",
             _bars([row for row in rows if row["direction"] == direction]),
         )
         for direction, caption in captions.items()
@@ -90,8 +90,8 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
         tokens = sum(len(sample.tokens) for sample in of_kind)
         parts.append(f"{counted(prompts, noun)} ({about}{tokens:,} sampled tokens)")
     return (
-        f"For each prompt, {untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} "
-        f"tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. KL({untrained} || student) is measured on "
+        f"For each of {' and '.join(parts)}, {untrained} wrote {counted(options.samples, 'sample')} of up to "
+        f"{options.max_new_tokens} tokens at temperature 1 (seed {seed}). KL({untrained} || student) is measured on "
         f"this text. KL(student || {untrained}) is measured on text that each student wrote in the same way."
     )
 

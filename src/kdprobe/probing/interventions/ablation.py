@@ -24,6 +24,8 @@ from kdprobe.students.sequence import ProblemSequence
 
 _WORSE: Sign = -1
 """Heads whose ablation lowers log p most come first."""
+_SETS = {"top": "top heads", "moved": "attention diverged most"}
+"""The sets of heads, as figures name them."""
 
 
 class AblationAnalysis:
@@ -85,7 +87,11 @@ class AblationAnalysis:
             *signed_maps(screened, "nats"),
             control_figure(
                 "Ablating heads together, compared with random sets of the same size",
-                {f"{name}, {kind}": control for name, kinds in controls.items() for kind, control in kinds.items()},
+                {
+                    f"{name}, {_SETS[kind]}": control
+                    for name, kinds in controls.items()
+                    for kind, control in kinds.items()
+                },
             ),
             *evidence.figures,
         ]

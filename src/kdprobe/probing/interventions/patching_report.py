@@ -141,16 +141,18 @@ def _sentence(pair: Patched, seed: int) -> str:
     together = f"patching all heads changes log p by {float(all_heads[:, 0].mean()):+.2f} nats" + (
         f" ({share:.0%} of the gain)" if np.isfinite(share) else ""
     )
-    largest = "change from a single head is that" if len(carrying) == 1 else "changes from single heads are those"
-    none = "none of the heads whose effects were computed exactly shifts log p in the direction of the gain"
+    largest = "head that shifts" if len(carrying) == 1 else "heads that shift"
+    # Patched into the trained student, a head that carries gain takes it away.
+    way = "in the direction of the gain" if pair.source == pair.trained else "against the gain"
+    none = f"none of the heads whose effects were computed exactly shifts log p {way}"
     if (towards.mean(axis=0) > 0).any():
-        none = "the ranking of heads by their shift in the direction of the gain depends on the problems: " + (
-            f"of the heads that stay among the top {NAMED} whichever fold is left out, none shifts log p in that "
-            "direction"
+        none = f"the ranking of heads by how far they shift log p {way} depends on the problems: " + (
+            f"of the heads that stay among the top {NAMED} whichever fold is left out, none shifts log p {way}"
             if leading
             else f"no head stays among the top {NAMED} whichever fold is left out"
         )
-    return f"{pair.name}: {together}; {f'the largest {largest} of {listed}' if carrying else none}."
+    most = f"the single {largest} log p most {way} {'is' if len(carrying) == 1 else 'are'} {listed}"
+    return f"{pair.name}: {together}; {most if carrying else none}."
 
 
 def _summary(pair: Patched) -> dict[str, Any]:

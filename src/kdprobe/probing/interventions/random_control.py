@@ -65,10 +65,13 @@ class Control:
             f"{self.random.min():+.2f} to {self.random.max():+.2f}"
         )
         of_them = {0: "none is", 1: "1 of them is at least"}.get(self.as_large, f"{self.as_large} of them are at least")
+        is_large = f"; {of_them} as large"
+        if len(self.random) == 1:
+            is_large = f", which is {'at least' if self.as_large else 'not'} as large"
         usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
         standing = "" if self.stands_out or self.as_large == 0 else usual
         least = f", the smallest that {counted(len(self.random), 'random set')} can give" if self.as_large == 0 else ""
-        return f"{effect}. {drawn}; {of_them} as large{standing} (p = {p_text(self.p)}{least})."
+        return f"{effect}. {drawn}{is_large}{standing} (p = {p_text(self.p)}{least})."
 
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:

@@ -79,14 +79,14 @@ def attribution_statements(
             interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
             heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
         sentences.append(
-            f"{name}: averaged over tokens, the heads with the largest direct contributions to the logits of the gold "
-            f"solution's tokens are {'; '.join(heads)}. Effects through later layers are not counted."
+            f"{name}: the heads with the largest direct contributions to the logits of the gold solution's tokens, "
+            f"averaged over these tokens, are {'; '.join(heads)}. Effects through later layers are not counted."
         )
         if name in biases:
             total = biases[name][..., 0].mean(axis=0).sum()
             sentences.append(
-                f"{name}: the biases of attention's output projections, which belong to no head, contribute "
-                f"{total:+.2f}."
+                f"{name}: the biases of attention's output projections, which belong to no head, together contribute "
+                f"{total:+.2f} to these logits on average."
             )
         if name in capped:
             sentences.append(f"{name}: the model soft-caps its logits; contributions are to the logits before the cap.")

@@ -21,7 +21,7 @@ _SHOWN = 4
 """Responses of each strategy that are shown token by token."""
 _LEAST = -4
 """The power of ten, in nats, up to which divergences have the same colour."""
-_INTERVALS = "Bars are 95% intervals over problems."
+_INTERVALS = "Error bars are 95% intervals over problems."
 
 
 def figures(maps: Sequence[PrimingMap], decode: Callable[[int], str]) -> list[Figure]:

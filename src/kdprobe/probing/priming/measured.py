@@ -113,9 +113,9 @@ class PrimingMap:
 
 
 def position_name(first: int, last: int | None) -> str:
-    """A range of positions, such as `2-4`."""
+    """A range of positions, such as `2-4`, or `257+` without an end."""
     if last is None:
-        return f"{first}-"
+        return f"{first}+"
     return str(first) if first == last else f"{first}-{last}"
 
 

@@ -86,7 +86,8 @@ def _value(row: Mapping[str, Any]) -> str:
 def _outcome(row: Mapping[str, Any], smallest: float) -> str:
     limit = f"{smallest:g} nats"
     if row["problems"] < FEWEST_PROBLEMS:
-        return f"These are too few responses to tell whether KL exceeds {limit}."
+        few = "One response is too few" if row["problems"] == 1 else "These are too few responses"
+        return f"{few} to tell whether KL exceeds {limit}."
     if row["low"] >= smallest:
         return f"Its whole interval is above {limit}."
     if row["high"] < smallest:

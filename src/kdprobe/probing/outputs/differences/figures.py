@@ -15,7 +15,7 @@ from kdprobe.probing.outputs.differences.measured import Group, Measure, Pair, s
 from kdprobe.probing.outputs.differences.parts import PARTS
 from kdprobe.probing.outputs.differences.tables import mean_row
 
-_INTERVALS = "Bars are 95% intervals over problems, and over seeds where a strategy has several."
+_INTERVALS = "Error bars are 95% intervals over problems, and over seeds where a strategy has several."
 
 
 def figures(pairs: Sequence[Pair], untrained: str, decode: Callable[[int], str]) -> list[Figure]:

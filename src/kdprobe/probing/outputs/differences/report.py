@@ -105,7 +105,7 @@ def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> 
     )
     if group.combined:
         readings = sum(len(pair.texts) for pair in group.members)
-        solutions = f"{readings} readings ({solutions} by {len(group.members)} students)"
+        solutions = f"{readings} readings ({solutions}, each read by {len(group.members)} students)"
     first = min(parted, key=lambda parting: parting.position - parting.begin)
     before = tokenizer.decode(first.ids[max(first.begin, first.position - _CONTEXT) : first.position])
     where = f"after {before!r}" if before else "at its start"

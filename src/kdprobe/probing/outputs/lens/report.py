@@ -98,9 +98,10 @@ def _change_sentence(group: Group, untrained: LensedStudent, seed: int) -> str:
     if not differing:
         return f"{both}: no significant difference in the log-probability of the gold token after any layer. {most}"
     tested = "sign-flip test over problems" + (", for these seeds" if group.combined else "")
+    earliest = ", the earliest being layer" if len(differing) > 1 else ", layer"
     return (
         f"{both}: the log-probability of the gold token differs significantly after {len(differing)} of {len(rows)} "
-        f"layers, the earliest being layer {differing[0]} ({tested}, adjusted for all layers). {most}"
+        f"layers{earliest} {differing[0]} ({tested}, adjusted for all layers). {most}"
     )
 
 

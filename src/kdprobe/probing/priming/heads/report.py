@@ -24,9 +24,10 @@ from kdprobe.words import counted, enumerated
 _NAMED = 3
 """Heads that a sentence names."""
 _WHAT = {
-    DIVERGENCE: "how they divide attention between the question and the response",
-    PRIMING: "their attention to the priming",
+    DIVERGENCE: ("how it divides", "how they divide", " attention between the question and the response"),
+    PRIMING: ("its", "their", " attention to the priming"),
 }
+"""In what a head has moved: for one head, for several, and the rest."""
 _NONE = {
     DIVERGENCE: "none is shown to have changed how it divides attention between the question and the response",
     PRIMING: "none is shown to have changed its attention to the priming",
@@ -136,13 +137,15 @@ def _outcome(each: PrimedHeads) -> str:
             f"neutral text most in {_listed(each, largest)}."
         )
     found = len({head for heads in moved.values() for head in heads})
-    by = "; ".join(
-        f"{len(heads)} in {_WHAT[measure]}, most of all {_listed(each, heads[:_NAMED], measure)}"
-        if heads
-        else _NONE[measure]
-        for measure, heads in moved.items()
-    )
+    by = "; ".join(_moved(each, heads, measure) if heads else _NONE[measure] for measure, heads in moved.items())
     return f"{found} of {total} heads moved: {by}."
+
+
+def _moved(each: PrimedHeads, heads: Sequence[Head], measure: str) -> str:
+    one, several, what = _WHAT[measure]
+    most = ", most of all" if len(heads) > _NAMED else ":"
+    named = _listed(each, heads[:_NAMED], measure)
+    return f"{len(heads)} in {one if len(heads) == 1 else several}{what}{most} {named}"
 
 
 def _listed(each: PrimedHeads, heads: Sequence[Head], measure: str = DIVERGENCE) -> str:
