@@ -1,6 +1,7 @@
 """A gain on the deciding task together with a loss on another one."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kdprobe.comparison.tasks.gain import gain_with_loss
 from kdprobe.comparison.tasks.retention import judged, student_change
 from kdprobe.comparison.tasks.scores import Documents
 from kdprobe.problems.extractors import Robust
+from kdprobe.report.templates import template
 
 N = 60
 
@@ -48,6 +50,13 @@ def test_a_gain_with_a_loss_is_found():
 @pytest.mark.parametrize(("solved", "right"), [(40, 50), (12, 30), (2, 30), (12, 50)])
 def test_either_alone_is_not(solved, right):
     assert gain_with_loss(pairs(solved), [], changes(right)) == []
+
+
+def test_the_page_writes_a_margin_without_a_sign():
+    tasks = SimpleNamespace(scores=[], roles={}, changes=changes(30), verdict=[])
+    page = template("_tasks.html.jinja").render(comparison=SimpleNamespace(tasks=tasks))
+    assert "<td>-33.3 points</td>" in page
+    assert "<td>5.0 points</td>" in page
 
 
 def test_tasks_that_are_only_reported_are_not_lost():

@@ -13,8 +13,10 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.integrity.checks import Checks
 from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
+from kdprobe.report.facts import scope
 from kdprobe.report.page import render
 from kdprobe.report.prompt_diff import prompt_diffs, told
+from kdprobe.report.terms import HEADS
 from pages import data_of, text_of
 
 PROMPTS = {
@@ -78,7 +80,22 @@ def test_first_screen_says_what_came_out_and_about_what():
         "accuracy. “teacher” is a prompt given to the teacher; “unprimed” is the bare question. Priming with primed: "
         "-100.0 points compared with "
     )
-    assert "Single seed: results apply to these students, not to the strategies" in text
+    assert "Scope: a single seed, so results apply to these students, not to the strategies." in text
+
+
+def test_an_arm_without_steps_has_no_share_of_correct_ones():
+    text = text_of(page(12, unprimed="7"))
+    assert re.search(r"unprimed 0 n/a n/a 100%", text)
+
+
+@pytest.mark.parametrize("reach", [[], ["All 3 test problems come from 2 templates."]])
+def test_the_scope_is_one_sentence(reach):
+    arms = [Arm(name, Outputs("", ["7"], ["7"], ["0"]), name, "logits") for name in ("a", "b")]
+    several = [*arms, dataclasses.replace(arms[0], name="a@1", seed=1)]
+    these = "results apply to these students, not to the strategies"
+    end = ["all 3 test problems come from 2 templates"] if reach else []
+    assert scope(compare(arms, {"robust": Robust()}), reach) == [f"a single seed, so {these}", *end]
+    assert scope(compare(several, {"robust": Robust()}), reach) == [f"2 seeds, but {these}", *end]
 
 
 def test_first_screen_says_how_each_student_was_taught_and_what_decides():
@@ -103,6 +120,11 @@ def test_first_screen_says_when_the_run_finished_if_that_is_known():
     assert "Seeds 1 seed (0) Finished 2026-02-03 (UTC) Run run" in text_of(made)
     assert "- Finished: 2026-02-03 (UTC)" in data_of(made)["summary"]
     assert "Finished" not in text_of(page(3))
+
+
+def test_moved_is_defined_for_measures_without_a_test_too():
+    """The divergence of attention, and a single prompt, have none."""
+    assert "(and significantly, if tested)" in HEADS["moved"].meaning
 
 
 @pytest.mark.parametrize("where", ["unprimed", "question", "name"])

@@ -226,6 +226,16 @@ def test_measures_are_named_and_say_what_was_subtracted(tmp_path):
     assert found[1]["students"]["s"]["low"] == [None] * 4
 
 
+def test_measures_of_attribution_and_association_have_readable_titles():
+    attribution = heads(metric="logit_gold_solution", problem="pooled", value=1.0)
+    association = heads(metric="entropy", problem="pooled", value=0.5, q=1.0)
+    found = head_measures({"attribution": attribution, "association": association})
+    assert [(measure["title"], measure["unit"]) for measure in found] == [
+        ("Direct contribution to the logits of the gold solution", "logits"),
+        ("Probability that attention entropy is higher for correct answers", ""),
+    ]
+
+
 def test_patched_students_are_told_apart_by_whose_outputs_they_were_given():
     table = heads(metric="log_p_gold_value", problem="pooled", value=1.0, low=0.0, high=2.0, method="gradient")
     both = pd.concat([table.assign(source="a"), table.assign(source="b")], ignore_index=True)

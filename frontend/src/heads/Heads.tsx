@@ -9,6 +9,7 @@ import { Head } from "./Head";
 import { Ranking } from "./Ranking";
 import { Lead } from "./Lead";
 import { causesFirst, leading, rangeOf } from "./measures";
+import { enumerated } from "./words";
 
 interface Props {
   measures: HeadMeasure[];
@@ -85,11 +86,11 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, first: s
     against === null ? "" : `Paired difference from ${against}.`,
     metric.startsWith("log_p_gold") ? TARGETS : "",
     table === "ablation" ? "A negative effect means that the gold text is less likely without the head: the student relies on this head." : "",
-    against === null && !causal ? "Values are means over problems; a measure of weights alone does not depend on them." : "",
+    against === null && !causal ? (MADE_OF[table] ?? MEANS) : "",
   ];
   const reach = [
     grid.exact ? exactNote(grid.exact, first, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
-    table === "ablation" && few ? `Heads were ablated only in ${names.join(" and ")}.` : "",
+    table === "ablation" && few ? `Heads were ablated only in ${enumerated(names)}.` : "",
   ];
   return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
 }
@@ -98,13 +99,20 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, first: s
 const TARGETS =
   "log p(gold solution) is the log-probability that the student assigns to the whole worked solution. log p(gold value) is the log-probability of the final number, given the worked solution before it. Both are summed over tokens.";
 
+const MEANS = "Values are means over problems, except in measures of weights alone, which involve no problems.";
+/** What the values are in tables whose values are not means over problems. */
+const MADE_OF: Record<string, string> = {
+  geometry: "Values are computed from weights alone, without problems.",
+  association: "Correct and wrong answers are compared within problems of similar length; 0.5 means no association.",
+};
+
 /** Which effects were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], first: string, top: number | undefined, diverged: number | undefined): string {
   const count = exact.filter(Boolean).length;
   const rest = exact.length - count;
   const chosen =
     top && diverged && count <= top + diverged
-      ? ` (the ${top} whose ablation is estimated to lower log p most, and the ${diverged} whose attention diverged most from that of ${first})`
+      ? ` (the ${top === 1 ? "one" : top} whose ablation is estimated to lower log p most, and the ${diverged === 1 ? "one" : diverged} whose attention diverged most from that of ${first})`
       : "";
   if (!rest) return `The effects of all ${count} heads${chosen} were computed exactly.`;
   const outlined = count === 1 ? "effect of the outlined head was" : `effects of the ${count} outlined heads${chosen} were`;

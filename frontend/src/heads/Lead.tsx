@@ -3,6 +3,7 @@ import { ArmName, armNamed } from "../arms";
 import type { HeadGrid, HeadMeasure, HeadSet, ShownArm } from "../payload";
 import { Term } from "../term";
 import { intervalOf, isShown, labelOf, leading, phraseOf, written } from "./measures";
+import { chance } from "./words";
 
 /** Of more students than these, only the chosen one has a sentence. */
 const SENTENCES = 4;
@@ -55,7 +56,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
               </>
             ) : (
               <>
-                The largest value is that of {head}: {effect}.
+                The {signed ? "value of largest magnitude" : "largest value"} is that of {head}: {effect}.
               </>
             )}
             {beside ? <Beside measure={beside} grid={beside.students[name]} index={first} /> : null}
@@ -81,18 +82,12 @@ function among({ exact }: HeadGrid): string {
 /** The test against chance. */
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
-  const { heads, random, as_large, p } = set;
-  const top = heads === 1 ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects`;
-  const sets = heads === 1 ? "random heads" : `random sets of ${heads} heads`;
-  const compared =
-    as_large === 0
-      ? `When ${top} ${heads === 1 ? "is removed" : "are removed together"}, log p falls more than with any of ${random} ${sets}`
-      : `${as_large} of ${random} ${sets}, when removed, ${as_large === 1 ? "lowers" : "lower"} log p at least as much as ${top} ${heads === 1 ? "does" : "do together"}`;
+  const { compared, least } = chance(set);
   return (
     <>
       {" "}
-      {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
-      {as_large === 0 ? `, the smallest that ${random} ${sets} can give` : ""}).
+      {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${set.p}`}</Term>
+      {least}).
     </>
   );
 }

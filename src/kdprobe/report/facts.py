@@ -105,7 +105,7 @@ def several_told(comparison: Comparison) -> str:
         return ""
     up_to = "up to " if any(score.n < score.samples * score.problems for score in comparison.arms) else ""
     return (
-        f"Each problem has {up_to}{' or '.join(map(str, samples))} samples. Outcomes and filters refer to the first "
+        f"Each problem has {up_to}{samples_text(samples)}. Outcomes and filters refer to the first "
         "sample of each problem; the other samples are shown below it. Accuracies, differences and their tests use all "
         "samples; traces of priming and the lengths of answers come from the first."
     )
@@ -172,9 +172,10 @@ def scope(comparison: Comparison, reach: Sequence[str] = ()) -> list[str]:
     elif len(seeds) > 1:
         said.append(f"{len(seeds)} seeds, but {_THESE}")
     elif seeds and not any(finding.code == "single-seed" for finding in comparison.findings):
-        said.append(one_seed(comparison))
+        said.append(f"a single seed, so {_THESE}")
     if reach:
-        said += [sentence.removesuffix(".") for sentence in reach]
+        # They begin with a number, or with `All`.
+        said += [sentence[:1].lower() + sentence[1:].removesuffix(".") for sentence in reach]
     elif clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
         said.append(f"problems made from {clustered[0].groups} templates")
     return said

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kdprobe.comparison.tasks.verdict import amount
+from kdprobe.comparison.tasks.verdict import amount, margin_text
 from kdprobe.console.streams import visible
 from kdprobe.files import clean
 from kdprobe.report import numbers
@@ -52,6 +52,7 @@ def template(name: str) -> Template:
     )
     environment.filters |= {
         "amount": amount,
+        "margin": margin_text,
         "p": p_text,
         "percent": numbers.percent,
         "percent_interval": numbers.percent_interval,

@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "By a stated measure, the head's attention differs significantly, and by at least a threshold, from that in "
-        "the student that the others are compared with (for a teacher: from that after neutral text).",
+        "A stated measure of the head's attention differs by at least a threshold (and significantly, if tested) from "
+        "that of the same head in the baseline student (for a teacher: from its own after neutral text).",
     ),
 }
 

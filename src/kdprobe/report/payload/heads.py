@@ -25,13 +25,15 @@ _TITLES = {
     "geometry": "Relative change in the {metric} circuit",
     "jensen_shannon": "Attention divergence",
     "divergence": "Variance of attention between students",
+    "attribution": "Direct contribution to the logits of the {metric}",
+    "association": "Probability that {metric} is higher for correct answers",
 }
 _DIGITS = 5
 _SHOWN_DIGITS = 4
 """For the ends of intervals, which the page only prints; values need more digits, because it averages them."""
 _WHOLE = 1000
 """Numbers from here on are printed without decimals."""
-_UNITS = {"ablation": "nats", "patching": "nats", "jensen_shannon": "nats"}
+_UNITS = {"ablation": "nats", "patching": "nats", "jensen_shannon": "nats", "attribution": "logits"}
 
 
 class Grid(TypedDict):
@@ -214,7 +216,9 @@ def _rounded(cell: float | None, digits: int) -> float | None:
 def _words(table: str, metric: str, into: str) -> tuple[str, str]:
     """The title and the unit of a measure."""
     summary, unit = _metrics().get(metric, (_LOG_P.get(metric, metric.replace("_", " ")), ""))
-    if table == "differences":
+    if table == "attribution":
+        summary = metric.removeprefix("logit_").replace("_", " ")
+    elif table in {"differences", "association"}:
         summary = summary[:1].lower() + summary[1:]
     elif table == "geometry":
         summary = metric.upper()
