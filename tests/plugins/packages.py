@@ -79,7 +79,7 @@ options = { epochs = 1, batch_size = 2, learning_rate = 1e-2 }
     for place in ("strategies/step-back", "teachers/openai", "analyses/ov-copying", "problem-sources/stories"):
         assert record["plugins"][place]["version"] == "0.1.0", place
     page = (run / "report.html").read_text()
-    for shown in ("OV copying score", "Successor score", "Share of what the answer's tokens read", "step-back"):
+    for shown in ("OV copying score", "Successor score", "(attention rollout)", "step-back"):
         assert shown in page, shown
     assert_tracked(folder, told["run"], {"unprimed", "step-back", "rationalise", "untrained", "fine-tuned"})
     print("the experiment with a served teacher ran, and its report shows what plugins found")
