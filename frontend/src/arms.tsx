@@ -10,8 +10,8 @@ export function colourOf(arm: ShownArm): string {
 
 /** The arm of this name, else one of this strategy; else the name in grey. */
 export function armNamed(arms: ShownArm[], name: string): ShownArm {
-  const found = arms.find((arm) => arm.name === name) ?? arms.find((arm) => arm.name.startsWith(`${name}@`));
-  return { colour: 0, hollow: false, ...found, name };
+  const found = arms.find((arm) => arm.name === name) ?? arms.find((arm) => arm.group === name);
+  return { group: name, colour: 0, hollow: false, ...found, name };
 }
 
 export function Mark({ arm }: { arm: ShownArm }) {

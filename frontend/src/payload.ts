@@ -2,6 +2,8 @@
 
 export interface ShownArm {
   name: string;
+  /** What arms that differ only by their seed have in common. */
+  group: string;
   colour: number;
   hollow: boolean;
 }

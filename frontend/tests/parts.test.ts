@@ -82,19 +82,24 @@ test("the table behind a chart has every point, and no band", () => {
 });
 
 test("an arm's traces get its colour, and others keep theirs", () => {
-  const arms = [{ name: "<a>", colour: 1, hollow: false }];
+  const arms = [
+    { name: "<a>", group: "<a>", colour: 1, hollow: false },
+    { name: "c@0", group: "c", colour: 2, hollow: false },
+  ];
   const figure = {
     data: [
       { type: "scatter", name: "&lt;a&gt;", line: { dash: "dot" } },
       { type: "scatter", legendgroup: "&lt;a&gt;", fillcolor: "red" },
       { type: "bar", name: "b" },
+      { type: "scatter", name: "c" },
     ],
     layout: {},
   };
-  const { data } = themed(figure, arms, { ink: "black", line: "grey", arms: ["x", "blue"] });
+  const { data } = themed(figure, arms, { ink: "black", line: "grey", arms: ["x", "blue", "green"] });
   assert.deepEqual(data[0]?.line, { dash: "dot", color: "blue" });
   assert.equal(data[1]?.fillcolor, "blue");
   assert.deepEqual(data[2], figure.data[2]);
+  assert.deepEqual(data[3]?.line, { color: "green" });
   assert.deepEqual(figure.data[0]?.line, { dash: "dot" });
 });
 

@@ -90,6 +90,7 @@ def test_an_arm_keeps_its_colour_over_seeds_and_the_untrained_student_is_grey():
     names += [(f"s{index}@{seed}", f"s{index}", "logits", seed) for index in range(7) for seed in (0, 1)]
     arms = shown_arms([Arm(name, outputs([]), strategy, how, seed) for name, strategy, how, seed in names])
     assert [arm["colour"] for arm in arms] == [0, 1, 1, *(colour for colour in (2, 3, 4, 5, 6, 7, 1) for _ in "01")]
+    assert [arm["group"] for arm in arms[:5]] == ["untrained", "fine-tuned", "fine-tuned", "s0", "s0"]
     assert [arm["hollow"] for arm in arms] == [False] * 15 + [True] * 2
     assert [arm["colour"] for arm in named_arms(["a", "b"])] == [1, 2]
 

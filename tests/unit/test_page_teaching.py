@@ -25,7 +25,7 @@ TEXTS = {
     "steps": ["3 + 4 = 7", "The answer is 7", "#### 8", "\\boxed{7}"],
 }
 ARMS = [("untrained", None), ("unprimed@0", "unprimed"), ("steps@0", "steps"), ("steps@1", "steps")]
-SHOWN = [{"name": name, "colour": colour, "hollow": False} for colour, (name, _) in enumerate(ARMS)]
+SHOWN = [{"name": name, "group": name, "colour": colour, "hollow": False} for colour, (name, _) in enumerate(ARMS)]
 
 
 def sealed(folder):

@@ -20,7 +20,9 @@ export function pageColours(): Colours {
 
 /** The figure as it is drawn; the original is not changed. */
 export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours): PlotlyFigure {
-  const byName = new Map(arms.map((arm) => [escaped(arm.name), colours.arms[arm.colour] ?? colours.ink]));
+  const byName = new Map(
+    arms.flatMap(({ group, name, colour }) => [group, name].map((each) => [escaped(each), colours.arms[colour] ?? colours.ink])),
+  );
   const data = figure.data.map((trace) => {
     const colour = byName.get(trace.name ?? "") ?? byName.get(trace.legendgroup ?? "");
     return colour ? coloured(trace, colour) : trace;

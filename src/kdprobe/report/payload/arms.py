@@ -18,11 +18,13 @@ class ShownArm(TypedDict):
 
     Attributes:
         name: The arm's name.
+        group: What arms that differ only by their seed have in common: the strategy, or the name without the seed.
         colour: 0, grey, for a student that nobody taught, else 1 to 7; arms that differ only by their seed share it.
         hollow: Whether the colour has been used before, so that its mark is drawn as an outline.
     """
 
     name: str
+    group: str
     colour: int
     hollow: bool
 
@@ -37,12 +39,13 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
     places: dict[str, int] = {}
     shown: list[ShownArm] = []
     for arm in arms:
+        names = {"name": visible(arm.name), "group": visible(arm.group)}
         if planned and arm.control and arm.distiller is None:
-            shown.append({"name": visible(arm.name), "colour": GREY, "hollow": False})
+            shown.append({**names, "colour": GREY, "hollow": False})
             continue
         place = places.setdefault(arm.group, len(places))
         hollow = place // COLOURS % 2 == 1
-        shown.append({"name": visible(arm.name), "colour": place % COLOURS + 1, "hollow": hollow})
+        shown.append({**names, "colour": place % COLOURS + 1, "hollow": hollow})
     return shown
 
 
