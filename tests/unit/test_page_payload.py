@@ -299,7 +299,9 @@ def test_students_that_differ_by_their_seed_are_named_once():
             "more": [*of_students(*groups), *of_students("a@0 a@1 b@0 b@1")],
             "one arm": of_students("b@0", "b@1"),
             "one seed": of_students("untrained", "a@0", "b@0", "b@1"),
+            "changes": of_students("a", "b"),
         },
         groups,
+        base="untrained",
     )
     assert few == {"one arm": ["b"], "one seed": ["a@0", "b", "untrained"]}

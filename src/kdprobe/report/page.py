@@ -104,6 +104,8 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         statements = chain(*(analysis.statements for analysis in results.analyses))
         terms |= head_terms([*statements, *(measure["title"] for measure in measures)])
     unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
+    untrained = next((visible(arm.name) for arm in arms if arm.control and arm.distiller is None), None)
+    groups = {visible(arm.name): visible(arm.group) for arm in arms}
     prompts = prompt_diffs(record["conversations"], unprimed)
     return template("page.html.jinja").render(
         title=results.run,
@@ -121,7 +123,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         options=training_options(record["config"]),
         config=config,
         heads=bool(measures),
-        only=few_students(heads, {visible(arm.name): visible(arm.group) for arm in arms}),
+        only=few_students(heads, groups, untrained),
         terms=terms,
         adapters_sentence=adapters_sentence,
         data=packed(payload),

@@ -39,13 +39,12 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
     places: dict[str, int] = {}
     shown: list[ShownArm] = []
     for arm in arms:
-        names = {"name": visible(arm.name), "group": visible(arm.group)}
         if planned and arm.control and arm.distiller is None:
-            shown.append({**names, "colour": GREY, "hollow": False})
-            continue
-        place = places.setdefault(arm.group, len(places))
-        hollow = place // COLOURS % 2 == 1
-        shown.append({**names, "colour": place % COLOURS + 1, "hollow": hollow})
+            colour, hollow = GREY, False
+        else:
+            place = places.setdefault(arm.group, len(places))
+            colour, hollow = place % COLOURS + 1, place // COLOURS % 2 == 1
+        shown.append({"name": visible(arm.name), "group": visible(arm.group), "colour": colour, "hollow": hollow})
     return shown
 
 

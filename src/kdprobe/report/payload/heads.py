@@ -91,7 +91,9 @@ def head_measures(tables: Mapping[str, pd.DataFrame | Path]) -> list[HeadMeasure
     return [measure for name in tables for measure in _measures(name, tables)]
 
 
-def few_students(measures: Mapping[str, Sequence[HeadMeasure]], groups: Mapping[str, str]) -> dict[str, list[str]]:
+def few_students(
+    measures: Mapping[str, Sequence[HeadMeasure]], groups: Mapping[str, str], base: str | None = None
+) -> dict[str, list[str]]:
     """The students of each analysis that left out some that another one examined.
 
     Students that differ only by their seed are named once, by their group, if all of them were examined.
@@ -100,6 +102,7 @@ def few_students(measures: Mapping[str, Sequence[HeadMeasure]], groups: Mapping[
         measures: The measures of each analysis.
         groups: What students that differ only by their seed have in common, by the student's name; may itself be the
             student of a measure.
+        base: The untrained student, of which many measures are differences and so have no value; it may be left out.
     """
     examined = {
         analysis: [
@@ -108,7 +111,7 @@ def few_students(measures: Mapping[str, Sequence[HeadMeasure]], groups: Mapping[
         for analysis, found in measures.items()
     }
     everyone = {name for names in examined.values() for name in names}
-    few = {analysis: names for analysis, names in examined.items() if names and set(names) != everyone}
+    few = {analysis: names for analysis, names in examined.items() if names and everyone - {*names, base}}
     return {
         analysis: list(dict.fromkeys(_shortest(name, names, groups) for name in names))
         for analysis, names in few.items()
