@@ -92,6 +92,15 @@ def test_the_teacher_is_that_of_transformers(teacher, reference, requests, padde
         assert_same_rows(scored[id_], expected[id_])
 
 
+def test_two_processes_that_share_each_layer_are_that_of_transformers(reference, requests, padded, monkeypatch):
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")  # A core for each.
+    shared = vllm_teacher(padded, tensor_parallel_size=2)
+    try:
+        test_the_teacher_is_that_of_transformers(shared, reference, requests, padded)
+    finally:
+        shared.close()
+
+
 def assert_padding_wins_somewhere(padded, reference, request, answer):
     import torch
     from transformers import AutoModelForCausalLM
