@@ -9,9 +9,10 @@ from kdprobe.experiment.costs import devices, runner
 from kdprobe.experiment.costs.devices import TABLE, Devices, core, named, parse
 from kdprobe.experiment.costs.fit import misfits
 from kdprobe.experiment.costs.lengths import TextLengths
+from kdprobe.experiment.costs.piece import Piece
 from kdprobe.experiment.costs.rates import Rates
 from kdprobe.experiment.costs.runner import Efficiency, Runner
-from kdprobe.experiment.costs.stages import CostModel, Piece
+from kdprobe.experiment.costs.stages import CostModel
 from kdprobe.models.outline.device import machine
 from kdprobe.models.outline.room import Lengths
 from kdprobe.models.outline.sizes import Sizes
@@ -213,8 +214,7 @@ def test_an_engine_loads_its_teacher_and_a_server_has_it_already():
 
 def test_what_shapes_do_not_tell_is_left_open():
     other = dataclasses.replace(distill(8), settings={**distill(8).settings, "distiller": {"plugin": "mine"}})
-    ablation = Piece("analyse", {"analysis": {"plugin": "ablation"}, "arms": [], "options": {}}, 8)
-    for piece in (other, ablation, Piece("task", {}, 100)):
+    for piece in (other, Piece("task", {}, 100)):
         assert MODEL.use(piece, Devices(TABLE["h100"])) is None
     assert dataclasses.replace(MODEL, teacher=None).use(transfer(), Devices(TABLE["h100"])) is None
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from kdprobe.distill.training.launch import is_sharded
 from kdprobe.errors import KdprobeError, first_line
+from kdprobe.experiment.costs.analysing import changes_mlps
 from kdprobe.experiment.costs.devices import CPU, Devices, core, installed, named, parse
 from kdprobe.experiment.costs.fit import misfits
 from kdprobe.experiment.costs.lengths import mean_answer, text_lengths
+from kdprobe.experiment.costs.piece import Basis, Piece, StageCost, Use
 from kdprobe.experiment.costs.rates import Rates
-from kdprobe.experiment.costs.stages import CostModel, Piece, Use
+from kdprobe.experiment.costs.stages import CostModel
 from kdprobe.experiment.foresight.estimates import Estimate, Estimates
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.context import StageContext
@@ -25,36 +27,7 @@ from kdprobe.teachers.local import LocalTeacher
 from kdprobe.teachers.teacher import RenderingTeacher
 from kdprobe.words import enumerated
 
-Basis = Literal["like stages", "rate", "shapes"]
 _HOUR = 3600
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """What a stage takes.
-
-    Attributes:
-        devices: The devices that it runs on, such as `H100 x 16`.
-        tokens_read: Tokens of prompts and given texts, in all passes.
-        tokens_written: Tokens of answers.
-        seconds: Its duration.
-        device_hours: The same times the number of devices; for a CPU, of cores.
-        memory: Bytes on each device at the peak; on a CPU, of the process.
-        disk: Bytes in the store.
-        basis: What the duration follows from: finished `like stages`; the `rate` of finished stages of its kind with
-            the same models; or only the `shapes` of the models and a table of devices.
-        based_on: Number of these finished stages.
-    """
-
-    devices: str
-    tokens_read: int
-    tokens_written: int
-    seconds: float
-    device_hours: float
-    memory: int
-    disk: int
-    basis: Basis
-    based_on: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +101,10 @@ def _cost(use: Use, held: Devices, piece: Piece, like: Estimate | None, rates: R
     basis: Basis = "shapes"
     seconds, disk, based_on = use.seconds, use.disk, 0
     if like:
-        seconds, disk, basis, based_on = like.seconds, like.size, "like stages", like.basis
+        disk = like.size
+    # The work of an analysis need not grow with its problems and students: options may limit both.
+    if like and piece.kind != "analyse":
+        seconds, basis, based_on = like.seconds, "like stages", like.basis
     elif use.runner and (rate := rates.of(piece)):
         seconds, basis, based_on = seconds * rate.factor, "rate", rate.basis
     return StageCost(
@@ -179,6 +155,7 @@ def _model(
         spread=context.student.placement is not None,
         spread_teacher=placement is not None,
         shards=_shards(assumptions),
+        changes_mlps=changes_mlps(student, plan.stages),
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kdprobe.experiment.costs.devices import CPU, TABLE, DeviceModel
+from kdprobe.experiment.costs.piece import Use
 from kdprobe.experiment.costs.runner import Runner
-from kdprobe.experiment.costs.stages import Use
 from kdprobe.models.outline.sizes import ON_LOAD
 
 _GIGA = 1e9

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdprobe.experiment.costs.devices import Devices
-from kdprobe.experiment.costs.stages import CostModel, Piece
+from kdprobe.experiment.costs.piece import Piece
+from kdprobe.experiment.costs.stages import CostModel
 from kdprobe.files import digest
 from kdprobe.models.outline.device import machine
 
@@ -65,7 +66,8 @@ def _likeness(piece: Piece, where: str) -> str:
     settings = piece.settings
     environment = settings.get("environment", {})
     named = [settings.get(name, {}).get("plugin") for name in ("distiller", "analysis", "plugin", "engine")]
-    about = settings.get("teacher") if piece.kind == "transfer" else None
+    read = settings.get("teaching", {}).get("prompts", {}).get("bare", {})
+    about = settings.get("teacher") if piece.kind == "transfer" else read.get("teacher")
     teacher = [about.get(name) for name in ("teacher", "model", "dtype", "base_url")] if about else None
     dtype = settings.get("dtype", settings.get("protocol", {}).get("dtype"))
     reads = piece.kind == "transfer" and (piece.follows or settings["texts"] is not None)

@@ -24,7 +24,7 @@ def planned_rows(plan: Plan, store: Store) -> tuple[list[dict[str, Any]], Outloo
     expected: list[Estimate | None] = []
     for stage in plan.stages:
         status = store.status(stage)
-        estimate = (estimates.of(stage) or bill.estimate(stage)) if status != "done" else None
+        estimate = (bill.estimate(stage) or estimates.of(stage)) if status != "done" else None
         expected += [estimate] if status != "done" else []
         rows.append(
             {

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from kdprobe.experiment.costs.analysing import analyse
 from kdprobe.experiment.costs.devices import Devices
-from kdprobe.experiment.costs.lengths import TextLengths
+from kdprobe.experiment.costs.piece import Known, Piece, Use, of_strategy
 from kdprobe.experiment.costs.runner import Runner
-from kdprobe.models.outline.room import Lengths
-from kdprobe.models.outline.sizes import Sizes
 
 _LARGEST_AUTO = {"cpu": 64, "gpu": 256}
 """The batch that `auto` chooses where memory allows, as in `kdprobe.evaluation.batch_size`."""
@@ -20,10 +17,6 @@ _ENGINE_BATCH = 256
 _PADDING = 1.1
 """Tokens of a batch of examples in random order, padding included, per token of text."""
 _DISTILLERS = {"logits", "sequence", "fine-tune", "published"}
-_READERS = {"heads", "divergence", "association", "confidence", "attention"}
-"""Analyses that read every problem once with every student; of the others, only finished stages tell."""
-_BRIDGE_SECONDS = 12.0
-"""To import TransformerLens, and to check its patterns and logits against those of transformers."""
 _JOIN_SECONDS = 1.0
 _RECORD = 700
 """Bytes of an evaluated answer, besides its text."""
@@ -32,81 +25,8 @@ _TEXT = 4
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stage, planned or finished.
-
-    Attributes:
-        kind: Its kind.
-        settings: Its settings.
-        units: Problems, answers or examples that it works through.
-        strategy: The teacher's strategy, or `None` if there is none or it is unknown.
-        follows: Whether it reads what other stages wrote.
-    """
-
-    kind: str
-    settings: Mapping[str, Any]
-    units: int
-    strategy: str | None = None
-    follows: bool = False
-
-
-@dataclass(frozen=True)
-class Use:
-    """What a stage takes.
-
-    Attributes:
-        read: Tokens of prompts and given texts that models read.
-        written: Tokens that models write.
-        seconds: Its duration.
-        memory: Bytes on each device at its peak.
-        disk: Bytes that it leaves in the store.
-        runner: The model and its devices, or `None` if it needs none.
-        batch: How many texts are in memory together.
-        fixed: The part of the memory that does not depend on it.
-    """
-
-    read: float
-    written: float
-    seconds: float
-    memory: float
-    disk: float
-    runner: Runner | None = None
-    batch: int = 1
-    fixed: float = 0
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """Everything that the cost of a stage follows from, besides the stage and its devices.
-
-    Attributes:
-        student: The student's sizes.
-        teacher: The teacher's, or `None` if they are unknown or nothing is asked of it.
-        texts: Tokens of what models read.
-        answer: Mean tokens of an answer of the teacher, at most those of the budget.
-        student_answer: Likewise of a student.
-        served: Requests at a time to a teacher behind a server, or `None` for one that runs in the stage.
-        fused: Whether another engine than transformers runs students in evaluations.
-        budgets: The largest number of tokens of an answer of the teacher, and of a student.
-        fused_teacher: Whether another engine than transformers runs the teacher in the stage; it reads a given text as
-            fast as it would write it.
-        spread: Whether transformers spreads students over the devices in evaluations and analyses.
-        spread_teacher: Likewise the teacher.
-        shards: Processes among which the student's weights are divided in training.
-    """
-
-    student: Sizes
-    teacher: Sizes | None
-    texts: TextLengths
-    answer: float
-    student_answer: float
-    served: int | None
-    fused: bool
-    budgets: tuple[int, int]
-    fused_teacher: bool = False
-    spread: bool = False
-    spread_teacher: bool = False
-    shards: int = 1
+class CostModel(Known):
+    """Predicts stages."""
 
     def use(self, piece: Piece, devices: Devices) -> Use | None:
         """What a stage takes on these devices, or `None` if its shapes do not tell."""
@@ -129,7 +49,7 @@ class CostModel:
         fused = self.served is not None or self.fused_teacher
         dtype, spread = about.get("dtype", "bfloat16"), self.spread_teacher and not fused
         runner = Runner(self.teacher, dtype, devices, fused=fused, spread=spread)
-        prompt = self._of(self.texts.primed, piece.strategy)
+        prompt = of_strategy(self.texts.primed, piece.strategy)
         batch = min(n, self.served or about.get("batch_size") or about.get("answers_at_once", 1))
         given = piece.follows or piece.settings["texts"] is not None
         text = self.texts.solution.mean if given and not piece.follows else self.answer
@@ -151,7 +71,7 @@ class CostModel:
         if name not in _DISTILLERS:
             return None
         runner = Runner(self.student, _concrete(piece.settings["dtype"], devices), devices, shards=self.shards)
-        asked = self.texts.question if piece.strategy is None else self._of(self.texts.taught, piece.strategy)
+        asked = self.texts.question if piece.strategy is None else of_strategy(self.texts.taught, piece.strategy)
         follows = name in {"logits", "sequence"}
         learnt = self.answer if follows else self.texts.solution.mean
         longest = asked.longest + (self.budgets[0] if follows else self.texts.solution.longest)
@@ -165,7 +85,7 @@ class CostModel:
         memory, fixed = (runner.training_memory(rows, longest, adapter, again=again) for rows in (min(batch, n), 0))
         if name == "published" and self.teacher:
             teacher = Runner(self.teacher, "float32" if devices.model.is_cpu else "bfloat16", devices)
-            prompt = self._of(self.texts.primed, piece.strategy).mean
+            prompt = of_strategy(self.texts.primed, piece.strategy).mean
             seconds += teacher.load_seconds + teacher.reading_seconds(n * (prompt + learnt), prompt + learnt, rows, n)
             memory, fixed = memory + teacher.weights, fixed + teacher.weights
         return Use(tokens, 0, seconds, memory, adapter * 4, runner, batch, fixed)
@@ -190,24 +110,7 @@ class CostModel:
         return Use(read, written, seconds, memory, self._disk(piece), runner, batch, fixed)
 
     def _analyse(self, piece: Piece, devices: Devices) -> Use | None:
-        name = piece.settings["analysis"]["plugin"]
-        if name not in _READERS or "arms" not in piece.settings:
-            return None
-        arms, options = len(piece.settings["arms"]), piece.settings["options"]
-        passes = 1 + options.get("control", 0) * (1 - 1 / arms)  # Random updates, of trained students.
-        length = self.texts.tested.mean + self.texts.test_solution.mean
-        longest = self.texts.tested.longest + self.texts.test_solution.longest
-        runner, batch = (
-            Runner(self.student, piece.settings.get("dtype", "float32"), devices, spread=self.spread),
-            piece.settings["batch_size"],
-        )
-        tokens = piece.units * passes * length
-        reading = runner.reading_seconds(tokens, length, 0, math.ceil(tokens / length / batch))
-        seconds = runner.load_seconds + _BRIDGE_SECONDS + reading
-        # Attention patterns of a layer, before and after the softmax, and a copy that is measured.
-        patterns = 3 * batch * self.student.heads * longest**2 * 4
-        memory, fixed = runner.running_memory(batch, longest, 0) + patterns, runner.running_memory(0, longest, 0)
-        return Use(tokens, 0, seconds, memory, 0, runner, batch, fixed)
+        return analyse(self, piece, devices)
 
     def _adapter(self, piece: Piece) -> int:
         """Parameters of the adapter."""
@@ -224,14 +127,6 @@ class CostModel:
         # 152 bytes for 64 of 49,152 ids, as measured (benchmarks/transfer_codec.py); fewer if rows are cut to a tail.
         token = 8 + kept * (0.83 * math.log2(vocabulary) + 5) / 8
         return float(piece.units * self.answer * token)
-
-    @staticmethod
-    def _of(lengths: Mapping[str, Lengths], strategy: str | None) -> Lengths:
-        """Those of a strategy, or of an average one if it is unknown."""
-        if strategy is not None and strategy in lengths:
-            return lengths[strategy]
-        listed = [*lengths.values()]
-        return Lengths(sum(each.mean for each in listed) / len(listed), max(each.longest for each in listed))
 
 
 def _concrete(dtype: str, devices: Devices) -> str:
