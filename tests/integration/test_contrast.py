@@ -453,7 +453,7 @@ def test_what_is_fixed_by_construction_is_not_compared(patch, tiny_record, make_
 def test_layers_are_chosen_evenly_and_said(patch, model_of):
     result = patch(Student("deep", model_of("llama", num_hidden_layers=5)), layers=3, heads="none")
     assert sorted(result.tables["contrast"]["layer"].unique()) == [0, 2, 4]
-    assert "3 of 5 layers were patched: 0, 2, 4. Nothing is known about the other layers" in result.statements[1]
+    assert "3 of 5 layers were patched: 0, 2, 4. Nothing is known about any other layer;" in result.statements[1]
     assert set(result.tables["contrast"]["kind"]) == {"residual", "mlp"}
 
 

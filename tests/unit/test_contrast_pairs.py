@@ -261,7 +261,7 @@ def test_the_largest_shares_are_named_for_what_they_are():
         "a: before layer 0, the residual stream carries the largest share of the difference between the runs at the "
         "words of the steps (0.90, 0.90 to 0.90); before layer 3, at the position of the answer ("
     )
-    assert "patched at all positions, layer 2, head 5 has the largest effect of all heads (-0.70" in largest
+    assert "patched at all positions, layer 2, head 5 has the largest effect of the patched heads (-0.70" in largest
     many = student("a", np.ones(1234), -np.ones(1234), np.ones((1234, len(SITES))))
     assert "in 1,234 of 1,234 original runs" in next(_group_sentences(Group("a", [many])))
 

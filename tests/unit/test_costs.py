@@ -231,6 +231,19 @@ def test_a_teacher_that_does_not_fit_is_told_with_what_would():
     assert "and one H100 holds 80 GB: use a smaller model." in alone
 
 
+def test_a_student_whose_weights_fit_but_not_with_what_is_beside_them_is_told_with_both():
+    """The distiller `published` also holds the teacher."""
+    piece = distill(8)
+    piece.settings["distiller"]["plugin"] = "published"
+    use = dataclasses.replace(MODEL, teacher=SMALL).use(piece, parse("rtx-4090"))
+    assert use.runner.weights < 24e9 < use.fixed
+    (said,) = misfits([("distill", use)])
+    assert said.startswith(
+        "The student and everything else that stays in memory need "
+        f"{use.fixed / 1e9:.0f} GB in bfloat16 (distill), and one RTX 4090 holds 24 GB: "
+    )
+
+
 @pytest.mark.parametrize(
     ("device", "memory"),
     [("cpu", "and this machine has 1.0 GB of memory: "), ("apple-m", "an Apple M machine is assumed to have 16 GB of")],

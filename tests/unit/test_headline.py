@@ -180,6 +180,28 @@ def test_findings_say_whether_they_concern_the_headline():
     assert told("polite") == Concern("This does not affect the comparison in the headline.", elsewhere=True)
 
 
+def test_p_by_extractor_is_called_unadjusted():
+    """Here Holm's adjustment of two comparisons takes p from 0.03 to 0.06."""
+    right = np.arange(80) < 30
+    more, same = right.copy(), right.copy()
+    more[30:36] = True
+    arms = [arm("unprimed", right, unprimed=True), arm("steps", more), arm("polite", same)]
+    # Published takes the only number of the first line, Robust the marked one.
+    text = arms[1].outputs.responses
+    text[30:32] = [f"8\n{each}" for each in text[30:32]]
+    compared = compare(arms, {"robust": Robust(), "published": Published()})
+    assert not any(pair.significant for pair in compared.pairs)
+    [finding] = [each for each in compared.findings if each.code == "extractor-disagreement"]
+    below = "steps - unprimed: unadjusted p is below 0.05 with the extractor 'robust' but not with 'published' ("
+    assert below in finding.evidence
+
+
+def test_an_accuracy_over_one_problem_has_no_interval():
+    outputs = Outputs("a", ["The answer is 7.", "The answer is 8."], ["7", "7"], ["0", "0"], samples=[0, 1])
+    answer = said(Arm("a", outputs))
+    assert answer.sentence.startswith("a: mean accuracy 50.0% (too few problems for an interval), 2 answers, 2 samples")
+
+
 @pytest.mark.parametrize(("many", "share", "elsewhere"), [(8, "10.0%", False), (4, "5.0%", True)])
 def test_the_share_cut_off_is_said_of_the_headlines_arms(many, share, elsewhere):
     arms = [arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 60)]

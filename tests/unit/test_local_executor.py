@@ -11,7 +11,7 @@ from kdprobe.models.outline.resources import Resources
     ("threads", "jobs", "cpus", "said"),
     [
         (1, None, 2, "This run uses 1 of 2 CPUs; --jobs 2 would use them all."),
-        (2, 1, 9, "This run uses 2 of 9 CPUs; --jobs 4 would use them all."),
+        (2, 1, 9, "This run uses 2 of 9 CPUs; --jobs 4 would use 8 of them."),
         (2, 1, 3, ""),
         (None, None, 64, ""),
         (1, 2, 2, ""),

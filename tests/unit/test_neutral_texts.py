@@ -1,5 +1,6 @@
 """Tokens of prompts by class, neutral texts, and the tests of heads: without an effect, and with a planted one."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,10 +182,15 @@ def test_a_planted_head_is_found_and_named(measure):
     assert heads(values, 100).moved_heads(measure) == []
     sentence = next(_sentences(found))
     what = {"divergence": "how it divides attention between the question and the response", "priming": "its attention"}
-    assert "1 of 20 heads moved: " in sentence
-    assert f"1 in {what[measure]}" in sentence
+    assert "the priming has 9 tokens. 1 of 20 heads moved. " in sentence
+    assert f". 1 changed {what[measure]}" in sentence
     assert ": layer 2, head 3 (+" in sentence
-    assert sentence.count("none is shown to have changed") == 1
+    assert sentence.count(" None is shown to have changed") == 1
+
+
+def test_a_priming_that_depends_on_the_problem_has_its_mean_length():
+    found = replace(heads(drawn(np.random.default_rng(1))), priming=[9] * 6 + [10] * 2)
+    assert "the priming has 9.2 tokens on average. " in next(_sentences(found))
 
 
 def test_a_head_that_is_moved_less_than_by_neutral_text_is_not_moved():

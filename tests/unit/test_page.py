@@ -53,6 +53,7 @@ def page(count, analyses=(), **answers):
     problems = [{"id": str(n), "question": "q", "solution": "s", "value": "7", "group": None} for n in range(count)]
     provenance = {key: {} for key in ("student", "plugins", "environment", "config", "seconds")}
     record = {"problems": {"test": problems, "transfer": []}, "conversations": {}, **provenance}
+    record["config"] = answers.get("config", {})
     record |= {"finished": answers["finished"]} if "finished" in answers else {}
     results = Results("run", Path(), record, held, list(analyses), Checks())
     return render(results, compare(arms, {"robust": Robust()}), arms)
@@ -113,6 +114,14 @@ def test_columns_that_are_unknown_for_all_are_left_out():
     assert "95% interval log p(gold value)" in text
     assert "cut off" not in text[text.index("All numbers") : text.index("Terms kdprobe")]
     assert "unknown" not in text[: text.index("Terms kdprobe")]
+
+
+@pytest.mark.parametrize(("texts", "said"), [("own", "it answered the"), ("gold", "it scored given answers to the")])
+def test_what_the_teacher_did_with_the_training_problems_is_said(texts, said, monkeypatch):
+    shown = {"arms": [], "pair": None, "answers": {"problems": [], "arms": []}, "note": ""}
+    monkeypatch.setattr("kdprobe.report.page.teacher_answers", lambda *_: shown)
+    text = text_of(page(12, config={"transfer": {"texts": texts}}))
+    assert f"The teacher was not given these problems; {said} problems that the students were trained on." in text
 
 
 def test_first_screen_says_when_the_run_finished_if_that_is_known():

@@ -182,7 +182,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
             "samples are identical, so one per problem is enough."
         )
-        findings.append(Finding("identical-samples", f"Arms whose samples per problem are identical: {same}.", action))
+        findings.append(Finding("identical-samples", f"Arms whose answers to a problem are identical: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that were finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))
@@ -244,7 +244,7 @@ def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -
         return f"with the extractor {name!r}, the order reverses ({both})"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
         shown, missed = (chosen, name) if test.p < SIGNIFICANT else (name, chosen)
-        return f"significant with the extractor {shown!r} but not with {missed!r} ({both})"
+        return f"unadjusted p is below {SIGNIFICANT:g} with the extractor {shown!r} but not with {missed!r} ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
         return f"with the extractor {name!r}, the difference is outside the interval found with {chosen!r} ({both})"
     return None

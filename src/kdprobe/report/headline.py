@@ -9,7 +9,7 @@ from kdprobe.comparison.arms import AGAINST_UNTRAINED, PRIMED
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.comparison.strategy_tests import StrategyPair
-from kdprobe.report.numbers import percent, percent_interval, points_interval
+from kdprobe.report.numbers import TOO_FEW, percent, percent_interval, points_interval
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
@@ -77,14 +77,15 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def _accuracy(score: ArmScore) -> str:
+    interval = f"95% CI {percent_interval(score.interval)}" if score.interval.known else f"{TOO_FEW} for an interval"
     if score.samples > 1:
         uneven = "up to " if score.n < score.samples * score.problems else ""
         return (
-            f"{score.name}: mean accuracy {percent(score.accuracy)} (95% CI {percent_interval(score.interval)}), "
+            f"{score.name}: mean accuracy {percent(score.accuracy)} ({interval}), "
             f"{counted(score.n, 'answer')}, {uneven}{score.samples} samples per problem."
         )
     solved = f"{score.correct} of {counted(score.n, 'problem')}"
-    return f"{score.name} solves {solved}: {percent(score.accuracy)} (95% CI {percent_interval(score.interval)})."
+    return f"{score.name} solves {solved}: {percent(score.accuracy)} ({interval})."
 
 
 def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
@@ -195,7 +196,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
 def _interval(pair: Pair | StrategyPair) -> str:
     interval = pair.test.interval
     if not interval.known:
-        return "too few problems for an interval"
+        return f"{TOO_FEW} for an interval"
     sampled = f"; {samples_text(pair.samples)} per problem" if is_several(pair.samples) else ""
     return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}{sampled}"
 

@@ -65,7 +65,14 @@ def _too_large(kind: str, use: Use, runner: Runner) -> str:
     if fewer := _fewer_bits(kind, runner, room):
         ways.append(fewer)
     advice = ", or ".join(ways) or "use a smaller model"
-    return f"The {subject} needs {_gb(runner.weights)} {_precision(runner)} ({kind}), and {held}: {advice}."
+    how = f"{_precision(runner)} ({kind})"
+    if runner.weights > room and runner.shards == 1:
+        return f"The {subject} needs {_gb(runner.weights)} {how}, and {held}: {advice}."
+    each = " per device" if devices.count > 1 else ""
+    return (
+        f"The {subject} and everything else that stays in memory need {_gb(use.fixed)}{each} {how}, and "
+        f"{_held(devices.model)}: {advice}."
+    )
 
 
 def _enough_shards(use: Use, runner: Runner) -> int | None:

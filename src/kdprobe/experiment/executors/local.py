@@ -151,4 +151,6 @@ def _note_load(task: Task, jobs: int) -> None:
             "[resources] so that they fit; this changes the keys of all stages."
         )
     elif jobs == 1 and task.resources.threads and threads * 2 <= cpus:
-        note(f"This run uses {threads} of {cpus} CPUs; --jobs {cpus // threads} would use them all.")
+        more = cpus // threads
+        used = "them all" if more * threads == cpus else f"{more * threads} of them"
+        note(f"This run uses {threads} of {cpus} CPUs; --jobs {more} would use {used}.")

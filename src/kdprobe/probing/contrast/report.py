@@ -92,9 +92,10 @@ def _pairs_sentence(found: Pairs) -> str:
 def _layers_sentences(untrained: ContrastedStudent, total: int) -> Iterator[str]:
     layers = sorted({site.layer for site in untrained.sites})
     if len(layers) < total:
+        were = "was" if len(layers) == 1 else "were"
         yield (
-            f"{len(layers)} of {total} layers were patched: {', '.join(map(str, layers))}. Nothing is known about the "
-            "other layers; raise the option `layers` to patch more of them."
+            f"{len(layers)} of {total} layers {were} patched: {', '.join(map(str, layers))}. Nothing is known about "
+            "any other layer; raise the option `layers` to patch more of them."
         )
     if not any(site.kind == "mlp" for site in untrained.sites):
         yield (
@@ -150,7 +151,7 @@ def _group_sentences(group: Group) -> Iterator[str]:
     for kind, plural in (("mlp", "MLPs"), ("head", "heads")):
         if sites := [site for site in rows if site.kind == kind and site.part == ALL]:
             site = max(sites, key=lambda each: abs(rows[each]["value"]))
-            largest.append(f"{site.what} has the largest effect of all {plural} ({_value(rows[site])})")
+            largest.append(f"{site.what} has the largest effect of the patched {plural} ({_value(rows[site])})")
     if largest:
         yield f"{name}: patched at all positions, {', and '.join(largest)}."
 

@@ -27,11 +27,7 @@ _WHAT = {
     DIVERGENCE: ("how it divides", "how they divide", " attention between the question and the response"),
     PRIMING: ("its", "their", " attention to the priming"),
 }
-"""In what a head has moved: for one head, for several, and the rest."""
-_NONE = {
-    DIVERGENCE: "none is shown to have changed how it divides attention between the question and the response",
-    PRIMING: "none is shown to have changed its attention to the priming",
-}
+"""What a head has changed: for one head, for several, and the rest."""
 _UNITS = {DIVERGENCE: " nats", PRIMING: ""}
 
 
@@ -94,7 +90,7 @@ def _sentences(each: PrimedHeads) -> Iterator[str]:
             "question."
         )
     elif each.controlled:
-        yield f"{name}: {responses}; the priming has {np.mean(each.priming):.0f} tokens. {_outcome(each)}"
+        yield f"{name}: {responses}; the priming has {_length(each.priming)}. {_outcome(each)}"
         yield _shares_sentence(each)
     else:
         yield (
@@ -137,15 +133,23 @@ def _outcome(each: PrimedHeads) -> str:
             f"neutral text most in {_listed(each, largest)}."
         )
     found = len({head for heads in moved.values() for head in heads})
-    by = "; ".join(_moved(each, heads, measure) if heads else _NONE[measure] for measure, heads in moved.items())
-    return f"{found} of {total} heads moved: {by}."
+    by = " ".join(_moved(each, heads, measure) for measure, heads in moved.items())
+    return f"{found} of {total} heads moved. {by}"
+
+
+def _length(tokens: Sequence[int]) -> str:
+    """How long the priming is; it can depend on the problem."""
+    same = len(set(tokens)) == 1
+    return counted(tokens[0], "token") if same else f"{np.mean(tokens):.1f} tokens on average"
 
 
 def _moved(each: PrimedHeads, heads: Sequence[Head], measure: str) -> str:
     one, several, what = _WHAT[measure]
+    if not heads:
+        return f"None is shown to have changed {one}{what}."
     most = ", most of all" if len(heads) > _NAMED else ":"
     named = _listed(each, heads[:_NAMED], measure)
-    return f"{len(heads)} in {one if len(heads) == 1 else several}{what}{most} {named}"
+    return f"{len(heads)} changed {one if len(heads) == 1 else several}{what}{most} {named}."
 
 
 def _listed(each: PrimedHeads, heads: Sequence[Head], measure: str = DIVERGENCE) -> str:
