@@ -137,9 +137,9 @@ UNUSABLE = {
     ),
     "too few alternatives": (
         lambda data: content(data)[1]["top_logprobs"].pop(),
-        r"of 6 requested alternatives \(transfer.top_logprobs\), only 5 were returned",
+        r"because only 5 of 6 requested alternatives \(transfer.top_logprobs\) were returned",
     ),
-    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "only 0 were returned"),
+    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "only 0 of 6 requested alternatives"),
     "an alternative twice": (
         lambda data: content(data)[1]["top_logprobs"].__setitem__(1, content(data)[1]["top_logprobs"][0]),
         "a token is listed twice among the alternatives|sum to",

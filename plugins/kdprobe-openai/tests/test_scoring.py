@@ -70,7 +70,7 @@ def _too_much_mass(choice):
         (_one_more, "log-probabilities of 16 tokens, but the prompt and the text together have 15"),
         (_other_token, "read token 9 where token"),
         (_one_column_short, "columns of different lengths"),
-        (_few_alternatives, "of 6 requested alternatives"),
+        (_few_alternatives, "only 2 of 6 requested alternatives"),
         (_too_much_mass, "more than 1"),
         (lambda choice: choice["logprobs"]["token_logprobs"].__setitem__(-2, None), "is not a number"),
     ],

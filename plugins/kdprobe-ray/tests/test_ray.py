@@ -91,7 +91,7 @@ def test_the_numbers_are_those_of_one_process_though_processes_and_a_node_are_ki
     (folder / "wait").unlink()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert f"lost. Resuming the stage ({KILLS} of {KILLS + 1})" in " ".join(err.split())
+    assert f"lost. Resuming the stage (retry {KILLS} of {KILLS + 1})" in " ".join(err.split())
     assert json.loads(out)["run"] == next(folder.name for folder in (alone / "runs").iterdir())
     # Only what was lost was asked for again, and only once.
     assert len(lost) == len({*lost}) == KILLS

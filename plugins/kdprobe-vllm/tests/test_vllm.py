@@ -100,7 +100,10 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
     real = Running.ask
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
-    assert "a: merged for vLLM, because its log-probabilities as a LoRA request differ from" in capsys.readouterr().err
+    assert (
+        "a: merged for vLLM, because vLLM's log-probabilities with a LoRA request are off by "
+        in capsys.readouterr().err
+    )
     student_a = Student("a", resolve(str(model)), adapters / "a")
     right = expected_numbers(student_a, "float32", SharedModels(), effect=True)
     assert right.effect > 0.01
@@ -109,7 +112,7 @@ def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters,
         right.log_p[4:], abs=1e-2
     )
     monkeypatch.setattr(engine, "_options", engine._options.model_copy(update={"adapters": "lora"}))
-    with pytest.raises(UsageError, match="cannot be passed to vLLM as a LoRA request: its log-probabilities"):
+    with pytest.raises(UsageError, match="cannot be passed to vLLM as a LoRA request: vLLM's log-probabilities"):
         loaded(engine, adapters / "a")
 
 

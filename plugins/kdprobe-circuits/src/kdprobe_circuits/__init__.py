@@ -37,7 +37,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """`rollout_to_numbers`."""
     yield HeadMetricSpec(
         name="rollout_to_numbers",
-        summary="Share of what the answer's tokens read that traces back to the question's numbers (attention rollout)",
+        summary="Share of the answer's attention that traces back to the question's numbers (attention rollout)",
         build=_built("rollout"),
         needs=frozenset({"spans"}),
     )

@@ -120,8 +120,9 @@ class Answer:
         # Some servers count the thinking and do not describe it.
         counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
         if self.tokens is not None and len(self.entries) not in counts:
+            noun = "token" if self.tokens == 1 else "tokens"
             raise UnusableError(
-                f"the server reports {self.tokens} tokens but returns log-probabilities for {len(self.entries)}"
+                f"the server reports {self.tokens} {noun} but returns log-probabilities for {len(self.entries)}"
             )
         return described(self.entries, k)
 
@@ -169,9 +170,7 @@ def _alternatives(entry: Any, k: int) -> list[Served]:
     listed = [_token(item, possible=False) for item in top] if isinstance(top, list) else []
     if len(listed) < k:
         were = "was" if len(listed) == 1 else "were"
-        raise UnusableError(
-            f"of {k} requested alternatives (transfer.top_logprobs), only {len(listed)} {were} returned"
-        )
+        raise UnusableError(f"only {len(listed)} of {k} requested alternatives (transfer.top_logprobs) {were} returned")
     # A server may add the written token to the k requested ones.
     return sorted(listed, key=lambda token: -token.logprob)[:k]
 

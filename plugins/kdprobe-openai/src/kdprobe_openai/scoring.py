@@ -83,9 +83,10 @@ def _read(choice: Mapping[str, Any], length: int, begin: int, k: int) -> list[tu
     if len(set(counts)) > 1:
         raise UnusableError("the server's log-probabilities have columns of different lengths")
     if counts[0] != length:
+        noun = "token" if counts[0] == 1 else "tokens"
         raise UnusableError(
-            f"the server returns log-probabilities of {counts[0]} tokens, but the prompt and the text together have "
-            f"{length}"
+            f"the server returns log-probabilities of {counts[0]} {noun}, but the prompt and the text "
+            f"together have {length}"
         )
     entries = (
         {"token": token, "logprob": logprob, "top_logprobs": _listed(top)}

@@ -25,7 +25,7 @@ class RayOptions(BaseModel):
     def _without_client(cls, address: str | None) -> str | None:
         if address and address.startswith("ray://"):
             raise ValueError(
-                "Ray Client is not supported, because stages share kdprobe's store: run kdprobe on a machine of the "
-                "cluster, and use 'auto'."
+                "must not be a Ray Client address, because stages share kdprobe's store; run kdprobe on a machine of "
+                "the cluster, and use 'auto'"
             )
         return address

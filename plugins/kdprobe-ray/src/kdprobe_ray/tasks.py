@@ -145,8 +145,8 @@ class Tasks:
         if entry.losses <= retries:
             self._send(entry)
             text = (
-                f"The process or machine running {label} was lost{why}. Resuming the stage ({entry.losses} of "
-                f"{retries})."
+                f"The process or machine running {label} was lost{why}. Resuming the stage (retry {entry.losses} "
+                f"of {retries})."
             )
             return as_message(Said(text))
         times = f" {entry.losses} times{', most recently' if why else ''}" if entry.losses > 1 else ""

@@ -110,9 +110,14 @@ class VllmEngine:
         # Numbers of the base must never pass for those of the student.
         if distance <= ALLOWED[dtype] and distance < expected.effect / 2:
             return running, ""
+        limit = (
+            f"and the adapter's whole effect is only {expected.effect:.2g}"
+            if distance <= ALLOWED[dtype]
+            else f"more than the {ALLOWED[dtype]:g} allowed"
+        )
         return None, (
-            f"its log-probabilities as a LoRA request differ from the merged student's by {distance:.2g} nats per "
-            f"token, while the merged student's differ from the base's by {expected.effect:.2g}"
+            f"vLLM's log-probabilities with a LoRA request are off by {distance:.2g} nats per token (compared with the "
+            f"merged student), {limit}"
         )
 
     def _whole(self, student: Student, expected: Expected, running: Running) -> VllmStudent:
