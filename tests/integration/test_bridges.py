@@ -237,7 +237,7 @@ def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_a
     ("family", "said"),
     [
         ("persimmon", r"TransformerLens does not support the architecture of .*persimmon.* \(persimmon\)"),
-        ("mamba", "'mamba' has 2 layers, but only 0 have attention heads"),
+        ("mamba", "'mamba' has 2 layers, but none of them has attention heads"),
     ],
 )
 def test_what_has_no_heads_to_look_at_is_told(family, said, other_families, sequences):

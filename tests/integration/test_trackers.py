@@ -80,7 +80,7 @@ def test_a_folder_that_a_tracker_left_behind_is_not_the_tracker(tmp_path, monkey
 
     (tmp_path / "swanlab").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValidationError, match="swanlab is not installed; install it with: pip install swanlab"):
+    with pytest.raises(ValidationError, match="swanlab is not installed; `pip install swanlab` installs it"):
         TrainingOptions(report_to=["swanlab"])
 
 

@@ -12,8 +12,10 @@ from kdprobe.comparison.compare import compare
 from kdprobe.comparison.tasks.gain import gain_with_loss
 from kdprobe.comparison.tasks.retention import judged, student_change
 from kdprobe.comparison.tasks.scores import Documents
+from kdprobe.comparison.tasks.verdict import task_verdict
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.templates import template
+from kdprobe.stats.paired import paired_change
 
 N = 60
 
@@ -57,6 +59,13 @@ def test_the_page_writes_a_margin_without_a_sign():
     page = template("_tasks.html.jinja").render(comparison=SimpleNamespace(tasks=tasks))
     assert "<td>-33.3 points</td>" in page
     assert "<td>5.0 points</td>" in page
+
+
+def test_one_document_has_no_bounds():
+    change = dataclasses.replace(changes(50)[0], test=paired_change(np.array([0.1])), unit="nats")
+    (sentence,) = task_verdict([change])
+    assert sentence.startswith("On task (1 document, margin 0.05 nats), neither retention nor a loss was shown: ")
+    assert sentence.endswith(": 'teacher' +0.1 nats (1 document: too few for bounds).")
 
 
 def test_tasks_that_are_only_reported_are_not_lost():

@@ -168,6 +168,11 @@ def test_problems_alone_in_their_template_are_not_counted_in_the_correlation():
     assert "within each of 3 templates, with intervals over templates. 2 problems are each the only one from" in read
 
 
+def test_one_problem_is_spoken_of_in_the_singular():
+    read = statements(in_templates(["a"], np.zeros(1), np.zeros(1)), "unprimed")[0]
+    assert read.startswith("For one test problem, the predicted change")
+
+
 def test_one_template_with_several_problems_is_not_tested():
     values = np.random.default_rng(5).normal(size=12)
     found = in_templates([*"aaaaaaaaaa", "alone", "lonely"], values, values)

@@ -1,5 +1,7 @@
 """When the ids of two tokenizers mean the same, and when they do not."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
@@ -49,6 +51,17 @@ def test_an_id_that_was_named_otherwise_is_foreign(plain):
     theirs.add_tokens(["<reserved_0>"])
     assert match_tokenizers(ours, theirs).foreign == {len(plain)}
     assert not match_tokenizers(ours, theirs).difference
+
+
+def test_one_other_token_is_spoken_of_in_the_singular(plain):
+    other = build()
+    vocabulary = {token: text for text, token in plain.get_vocab().items()}
+    changed = SimpleNamespace(
+        get_vocab=lambda: {("\u2603" if token == 300 else text): token for token, text in vocabulary.items()},
+        backend_tokenizer=other.backend_tokenizer,
+        added_tokens_decoder=other.added_tokens_decoder,
+    )
+    assert match_tokenizers(changed, plain).difference.endswith(" ids stands for a different token in each")
 
 
 def test_other_vocabularies_are_other_tokenizers(plain):

@@ -103,7 +103,7 @@ const MEANS = "Values are means over problems, except in measures of weights alo
 /** What the values are in tables whose values are not means over problems. */
 const MADE_OF: Record<string, string> = {
   geometry: "Values are computed from weights alone, without problems.",
-  association: "Correct and wrong answers are compared within problems of similar length; 0.5 means no association.",
+  association: "Correct and wrong answers are compared among problems of similar length; 0.5 means no association.",
 };
 
 /** Which effects were computed exactly, and what is known of the others. */

@@ -101,7 +101,7 @@ class TrainingOptions(BaseModel):
             spec = find_spec(tracker)
             # A folder that a tracker left behind is found under the tracker's name but has no `origin`.
             if spec is None or spec.origin is None:
-                raise ValueError(f"{tracker} is not installed; install it with: pip install {tracker}")
+                raise ValueError(f"{tracker} is not installed; `pip install {tracker}` installs it")
         return trackers
 
     @model_validator(mode="after")

@@ -67,14 +67,14 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
         ("self_attention", "", "Self-attention focus"),
-        ("sparsity", "", "Sparsity: cells above 0.1"),
+        ("sparsity", "", "Sparsity (share of cells above 0.1)"),
         ("similarity", "", "Similarity to the layer below"),
     ):
         yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary, metric_needs in (
         ("entropy", "", "Attention entropy relative to uniform attention", _CAUSAL),
         ("self_attention", "", "Self-attention focus beyond uniform attention", _CAUSAL),
-        ("sparsity", "keys", "Keys with attention above 0.1, per query", frozenset()),
+        ("sparsity", "keys", "Keys per query with attention above 0.1", frozenset()),
         ("similarity", "", "Similarity to the layer below, row by row", frozenset()),
     ):
         yield HeadMetricSpec(

@@ -50,7 +50,7 @@ def shared_sequences(
         other = student.load_tokenizer()
         own_template = "" if _own_texts(other, problems) == texts else _ANOTHER_TEMPLATE
         for text, sequence in zip(texts, sequences, strict=True):
-            if difference := _difference(tokenizer, other, text, sequence):
+            if difference := _difference((first.name, student.name), (tokenizer, other), text, sequence):
                 raise UsageError(
                     f"{student.name!r} and {first.name!r} tokenise the problems differently: in "
                     f"{sequence.id!r}, {difference}.",
@@ -86,19 +86,24 @@ def _own_texts(tokenizer: Any, problems: Sequence[Problem]) -> list[_Text] | Non
         return None
 
 
-def _difference(tokenizer: Any, other: Any, text: _Text, sequence: ProblemSequence) -> str:
-    """Where another tokenizer produces different ids for a text, as the end of a sentence; empty if nowhere."""
+def _difference(names: tuple[str, str], tokenizers: tuple[Any, Any], text: _Text, sequence: ProblemSequence) -> str:
+    """Where the second tokenizer produces different ids for a text, as the end of a sentence; empty if nowhere."""
+    (first, name), (tokenizer, other) = names, tokenizers
     prompt = other(text.prompt, add_special_tokens=not tokenizer.chat_template)["input_ids"]
     answer = other(text.answer, add_special_tokens=False)["input_ids"]
     theirs = (*prompt, *answer, other.convert_tokens_to_ids(text.end))
     for position, (own, its) in enumerate(zip_longest(sequence.ids, theirs)):
+        if own is None and its is not None:
+            return f"{first!r} has no token {position}, where {name!r} has {_shown(other, its)}"
+        if its is None and own is not None:
+            return f"{name!r} has no token {position}, where {first!r} has {_shown(tokenizer, own)}"
         if own != its:
             return f"token {position} is {_shown(other, its)}, not {_shown(tokenizer, own)}"
     return ""
 
 
-def _shown(tokenizer: Any, token: int | None) -> str:
-    return "none" if token is None else f"{tokenizer.decode([token])!r} ({token})"
+def _shown(tokenizer: Any, token: Any) -> str:
+    return f"{tokenizer.decode([token])!r} ({token})"
 
 
 def _findings(first: str, unlike: Sequence[str]) -> list[Finding]:

@@ -32,6 +32,7 @@ from kdprobe.students.pattern_sources import (
 )
 from kdprobe.students.student import Student
 from kdprobe.students.switched import SwitchedBridge
+from kdprobe.words import counted
 
 TOLERANCE = 1e-4
 """Largest allowed difference between TransformerLens and Hugging Face; in tests, patterns agreed exactly."""
@@ -168,8 +169,10 @@ def _checked(
         raise NonFiniteError(f"The logits of {name!r} are NaN or infinite.")
     layers, patterns = twins.bridge.cfg.n_layers, getattr(reference, "attentions", None) or ()
     if len(patterns) != layers:
+        few = "none of them has" if not patterns else "only one of them has"
+        having = few if len(patterns) < 2 else f"only {len(patterns)} of them have"  # noqa: PLR2004
         raise KdprobeError(
-            f"{name!r} has {layers} layers, but only {len(patterns)} have attention heads.",
+            f"{name!r} has {counted(layers, 'layer')}, but {having} attention heads.",
             "Heads can only be analysed in models in which every layer has them.",
         )
     prefix = read_prefix(twins, common_prefix(check))

@@ -13,6 +13,7 @@ from kdprobe.students.student import Student
 from kdprobe.teachers.teacher import Passage
 from kdprobe.testing.contract import require
 from kdprobe.testing.word_problems import some_problems
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.engines.engine import Decoded, EngineStudent
@@ -128,8 +129,8 @@ def _check_end(answer: Decoded, end_ids: frozenset[int], label: str) -> None:
     ended = answer.token_ids[-1] in end_ids
     require(
         ended or len(answer.token_ids) == _BUDGET,
-        f"{label} ends an answer after {len(answer.token_ids)} tokens, before its budget and with a token that "
-        "does not end answers.",
+        f"{label} ends an answer after {counted(len(answer.token_ids), 'token')}, below the budget of {_BUDGET}, "
+        "although the last token does not end answers.",
     )
     require(
         answer.finished is ended,

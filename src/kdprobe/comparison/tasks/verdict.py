@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
 from kdprobe.comparison.tasks.retention import TaskChange
 from kdprobe.stats.p_values import p_text
+from kdprobe.words import counted
 
 
 def task_verdict(changes: Sequence[TaskChange]) -> list[str]:
@@ -31,7 +33,7 @@ def _retained(task: str, changes: Sequence[TaskChange]) -> str:
     least = min(changes, key=lambda change: change.test.low)
     return (
         f"Students that retained the score of {first.b!r} on {task}, to within the margin of {margin_text(first)} "
-        f"({first.test.n} documents): {_names(changes)} (one-sided 95% lower bounds of the change: "
+        f"({_documents(first)}): {_names(changes)} (one-sided 95% lower bounds of the change: "
         f"{amount(least.test.low, first.unit)} or higher)."
     )
 
@@ -42,21 +44,26 @@ def _lost(task: str, changes: Sequence[TaskChange]) -> str:
         f"{amount(change.test.high, change.unit)}, Holm-adjusted p = {p_text(change.p_holm or 0.0)})"
         for change in changes
     )
-    return (
-        f"Students that fell below the score of {changes[0].b!r} on {task} ({changes[0].test.n} documents): {listed}."
-    )
+    return f"Students that fell below the score of {changes[0].b!r} on {task} ({_documents(changes[0])}): {listed}."
 
 
 def _not_shown(task: str, changes: Sequence[TaskChange]) -> str:
-    listed = "; ".join(
-        f"{change.a!r} {amount(change.change, change.unit)} ({amount(change.test.low, change.unit)} to "
-        f"{amount(change.test.high, change.unit)}, both bounds one-sided 95%)"
-        for change in changes
-    )
+    listed = "; ".join(f"{change.a!r} {amount(change.change, change.unit)} ({_bounds(change)})" for change in changes)
     return (
-        f"On {task} ({changes[0].test.n} documents, margin {margin_text(changes[0])}), neither retention nor a loss "
+        f"On {task} ({_documents(changes[0])}, margin {margin_text(changes[0])}), neither retention nor a loss "
         f"was shown: {listed}."
     )
+
+
+def _bounds(change: TaskChange) -> str:
+    low, high = change.test.low, change.test.high
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"{_documents(change)}: too few for bounds"
+    return f"{amount(low, change.unit)} to {amount(high, change.unit)}, both bounds one-sided 95%"
+
+
+def _documents(change: TaskChange) -> str:
+    return counted(change.test.n, "document")
 
 
 def margin_text(change: TaskChange) -> str:

@@ -49,7 +49,8 @@ def match_tokenizers(writer: Any, reader: Any) -> TokenizerMatch:
     foreign = {token for text, token in written.items() if by_id.get(token) != text}
     conflicting = sum(token in by_id and token not in added for token in foreign)
     if conflicting:
-        return TokenizerMatch(f"{conflicting:,} of {len(written):,} ids stand for different tokens")
+        stand = "stands for a different token in each" if conflicting == 1 else "stand for different tokens"
+        return TokenizerMatch(f"{conflicting:,} of {len(written):,} ids {stand}")
     if rules["model"] != other["model"]:
         return TokenizerMatch("they merge characters into tokens by different rules")
     for rule in _RULES:

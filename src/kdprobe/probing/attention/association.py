@@ -118,6 +118,6 @@ def _sentence(
     return (
         f"{lead} in {counted(len(associated), 'head')}, {metric} is associated with correctness (false discovery rate "
         f"{SIGNIFICANT:g}){most} {listed}. The first number in parentheses is the probability that the "
-        "metric is higher for a correct than for a wrong answer. This is an association within problems of similar "
+        "metric is higher for a correct than for a wrong answer. This is an association among problems of similar "
         "length and does not show causation."
     )

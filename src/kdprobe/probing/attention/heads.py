@@ -238,5 +238,6 @@ def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:
         means.append(f"{name} {mean.value:.4f}{interval}")
     problems = len(next(iter(measured.values()))[metric.name])
     over = f" and {problems} problems" if problems > 1 else ", on one prompt"
-    unit = f" in {metric.unit}" if metric.unit else ""
+    has_unit = metric.unit and not metric.summary.lower().startswith(metric.unit.lower())
+    unit = f" in {metric.unit}" if has_unit else ""
     return f"{metric.summary}{unit}, averaged over all heads{over}: {', '.join(means)}."

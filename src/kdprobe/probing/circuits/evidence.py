@@ -94,8 +94,8 @@ def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
     several = _together([heads[index] for index in leading])
     if by_output in leading:
         return (
-            f"{first}. This head is one of {several} and whose own weights shift it further in this direction than "
-            "those of all other heads."
+            f"{first}. This head is one of {several} and whose own weights shift log p further in this direction than "
+            "those of any other head."
         )
     those = f"{several}, do" if len(leading) > 1 else f"{several} do"
     return (

@@ -18,7 +18,7 @@ from kdprobe.probing.interventions.sweep import Array
 from kdprobe.stats.bootstrap import Means
 from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.stats.p_values import SIGNIFICANT
-from kdprobe.words import counted, enumerated
+from kdprobe.words import counted
 
 _NAMED = 3
 LAYERS = ("attention block or MLP", "attention blocks and MLPs")
@@ -85,10 +85,9 @@ class Family:
                 f"{self.start} {self.listed([*candidates])} {'shifts' if order else 'does not shift'} {shift}; {few}."
             )
         if not before:
-            named = enumerated([self.labels[index] for index in order[:_NAMED]]) if order else "none"
-            verb = "shifts" if len(order) < 2 else "shift"  # noqa: PLR2004
-            most = " most" if len(order) > _NAMED else ""
-            return f"{self.start} of {everyone}, {named} {verb} {shift}{most}; {few}."
+            many, verb = len(order) or "none", "shift" if len(order) > 1 else "shifts"
+            named = f": {self._named(order)}" if order else ""
+            return f"{self.start} {many} of {everyone} {verb} {shift}{named}. {few}."
         first = f"the {what[0]} that ranks first on the earlier folds {self._on_later_folds(before)}."
         if not is_tested or problems < FEWEST_PROBLEMS:
             return f"{self.start} {first}"
@@ -102,9 +101,12 @@ class Family:
             return f"{self.start} none of {everyone} significantly shifts {shift} ({test})."
         verb = "shifts" if len(significant) == 1 else "shift"
         found = f"{self.start} {len(significant)} of {everyone} significantly {verb} {shift} ({test})"
-        most = " most of all" if len(significant) > _NAMED else ""
-        named = enumerated([self.labels[index] for index in significant[:_NAMED]])
-        return f"{found}:{most} {named}. T{first[1:]}"
+        return f"{found}: {self._named(significant)}. T{first[1:]}"
+
+    def _named(self, order: Sequence[int]) -> str:
+        """The first labels, which can contain commas."""
+        most = "most of all " if len(order) > _NAMED else ""
+        return most + "; ".join(self.labels[index] for index in order[:_NAMED])
 
     def _on_later_folds(self, before: Sequence[Collection[int]]) -> str:
         """What the update that ranks first on the earlier folds does on the later ones."""
@@ -122,7 +124,7 @@ class Family:
             self.labels[index] + (f" for {counted(count, 'fold')}" if len(counts) > 1 else "")
             for index, count in counts.most_common()
         ]
-        what, (size, *known) = f"({enumerated(names)})", _sized(means, shares, ())
+        what, (size, *known) = f"({'; '.join(names)})", _sized(means, shares, ())
         size += f" ({', '.join(known)})" if known else ""
         if len(problems) < FEWEST_PROBLEMS:
             few = f"{counted(len(problems), 'problem')} {'is' if len(problems) == 1 else 'are'} too few for a test"

@@ -107,9 +107,10 @@ def contrast_pairs(context: AnalysisContext, wanted: int, reads: Reading) -> Pai
             left_out.append(problem.id)
     needed = min(wanted, len(context.problems), FEWEST_PROBLEMS)
     if len(problems) < needed:
+        have = "has" if len(problems) == 1 else "have"
         raise KdprobeError(
-            f"Only {len(problems)} of {counted(len(context.problems), 'problem')} have a counterfactual whose tokens "
-            f"align, and at least {needed} are needed.",
+            f"Only {len(problems)} of {counted(len(context.problems), 'problem')} {have} a counterfactual whose tokens "
+            f"align, and at least {needed} {'is' if needed == 1 else 'are'} needed.",
             "Use more problems, or a source whose counterfactual numbers have as many tokens as the originals.",
         )
     for texts in (problems, others):

@@ -86,12 +86,12 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
     for kind in KINDS:
         of_kind = [sample for sample in samples if sample.prompt.kind == kind]
         prompts = len({sample.prompt.id for sample in of_kind})
-        noun, about = ("test prompt", "") if kind == "task" else ("neutral prompt", "unrelated to the task; ")
+        noun, about = ("test prompt", "") if kind == "task" else ("neutral prompt", " (unrelated to the task)")
         tokens = sum(len(sample.tokens) for sample in of_kind)
-        parts.append(f"{counted(prompts, noun)} ({about}{tokens:,} sampled tokens)")
+        parts.append(f"{tokens:,} tokens in all after {counted(prompts, noun)}{about}")
     return (
-        f"For each of {' and '.join(parts)}, {untrained} wrote {counted(options.samples, 'sample')} of up to "
-        f"{options.max_new_tokens} tokens at temperature 1 (seed {seed}). KL({untrained} || student) is measured on "
+        f"After each prompt, {untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} "
+        f"tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. KL({untrained} || student) is measured on "
         f"this text. KL(student || {untrained}) is measured on text that each student wrote in the same way."
     )
 

@@ -16,7 +16,7 @@ PHRASES = {
     "numbers": "numbers",
     "symbols": "symbols (punctuation, line breaks, operators and markup)",
     "final_answer": "the final answer",
-    END: "the end of the turn",
+    END: "the end-of-turn token",
 }
 POSITIONS = ((1, 1), (2, 4), (5, 16), (17, 64), (65, 256), (257, None))
 """First and last token of each range of positions in a response, from 1."""

@@ -106,8 +106,13 @@ def _unchanged(row: Mapping[str, Any], smallest: float) -> str:
 def _largest(mapped: PrimingMap, tokenizer: Any) -> str:
     top = next(top_rows(mapped, tokenizer))
     before = f"after {top['before'][-_QUOTED:]!r}" if top["before"] else "at the start"
+    primed, bare = top["primed_token"], top["bare_token"]
+    tokens = (
+        f"{primed!r} after both prompts"
+        if primed == bare
+        else f"{primed!r} after the primed prompt and {bare!r} after the bare question"
+    )
     return (
         f"The largest KL at a single token, {top['kl']:.3g} nats, is in problem {top['problem']!r} {before}: the most "
-        f"probable token is {top['primed_token']!r} after the primed prompt and {top['bare_token']!r} after the bare "
-        "question."
+        f"probable token is {tokens}."
     )

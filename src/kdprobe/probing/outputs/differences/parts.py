@@ -16,7 +16,7 @@ PHRASES = {
     "steps": "the words of the steps",
     "step_numbers": "the numbers in the steps",
     "final_answer": "the final answer",
-    END: "the end of the turn",
+    END: "the end-of-turn token",
     SOLUTION: "the gold solutions",
 }
 

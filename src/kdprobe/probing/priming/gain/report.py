@@ -23,8 +23,9 @@ def statements(gains: Sequence[Gain], unprimed: str) -> list[str]:
         return [f"No primed student has {counterpart}, so nothing can be compared."]
     problems, alone = rows[0]["problems"], rows[0]["problems_alone"]
     left_out = f" {_alone(alone)}" if alone else ""
+    read_problems = "one test problem" if problems + alone == 1 else f"each of {problems + alone} test problems"
     read = (
-        f"For each of {counted(problems + alone, 'test problem')}, the predicted change is the teacher's "
+        f"For {read_problems}, the predicted change is the teacher's "
         "log p(gold value) after the primed prompt minus that after the bare question, and the realised change is the "
         f"student's log p(gold value) minus that of {unprimed} with the same seed. Correlations are Spearman rank "
         f"correlations, computed {_units(rows[0]['templates'])}.{left_out} p is adjusted over all these correlations."
