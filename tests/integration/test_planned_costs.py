@@ -13,8 +13,10 @@ needs_embedded = pytest.mark.skipif(
 
 
 @needs_embedded
-def test_no_built_in_analysis_of_the_whole_experiment_is_unknown(tmp_path):
+def test_no_built_in_analysis_of_the_whole_experiment_is_unknown_nor_any_other_stage(tmp_path):
     rows = kdprobe.plan(full=True, store=tmp_path, no_plugins=True, progress=False).stage_rows
     analyses = {row["name"]: row["cost"] for row in rows if row["kind"] == "analyse"}
     assert {"ablation", "patching", "circuits", "contrast", "logit_lens", "priming_heads"} <= analyses.keys()
     assert [name for name, cost in analyses.items() if cost is None] == []
+    assert {row["kind"] for row in rows if row["cost"] is None} == set()
+    assert "task" in {row["kind"] for row in rows}

@@ -9,6 +9,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_names import student_name
@@ -37,6 +38,9 @@ from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.student import FINE_TUNED, UNTRAINED, Student
+
+if TYPE_CHECKING:
+    from kdprobe.evaluation.tasks.load import DrawnTask
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Plan:
         power: The smallest differences that its comparisons could show; `None` if it compares nothing.
         context: What its stages are based on, with what they load of the students.
         retention: The power to show that students retain a task, for each retention task.
+        tasks: The tasks besides the deciding one, with their data.
     """
 
     experiment: Experiment
@@ -107,6 +112,7 @@ class Plan:
     power: Power | None
     context: StageContext = field(repr=False, compare=False)
     retention: tuple[RetentionPower, ...] = ()
+    tasks: tuple[DrawnTask, ...] = field(default=(), repr=False, compare=False)
 
 
 @contextmanager
@@ -193,6 +199,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None, 
         power=power,
         context=context,
         retention=tuple(retention),
+        tasks=tuple(benchmarks),
     )
 
 
@@ -232,16 +239,8 @@ def _distilled(  # noqa: PLR0917
         selected=selected,
     )
     evaluate = evaluate_in_parts(context, student, distill)
-    return Arm(
-        student,
-        strategy,
-        context.experiment.distill.name,
-        transfer,
-        selected,
-        distill,
-        evaluate,
-        unprimed=is_unprimed(conversations, context.problems.transfer),
-    )
+    distiller, unprimed = context.experiment.distill.name, is_unprimed(conversations, context.problems.transfer)
+    return Arm(student, strategy, distiller, transfer, selected, distill, evaluate, unprimed=unprimed)
 
 
 def _student(context: StageContext, arm: str, seed: int) -> Student:

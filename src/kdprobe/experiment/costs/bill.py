@@ -11,7 +11,7 @@ from kdprobe.errors import KdprobeError, first_line
 from kdprobe.experiment.costs.analysing import changes_mlps
 from kdprobe.experiment.costs.devices import CPU, Devices, core, installed, named, parse
 from kdprobe.experiment.costs.fit import misfits
-from kdprobe.experiment.costs.lengths import mean_answer, text_lengths
+from kdprobe.experiment.costs.lengths import TaskLengths, mean_answer, task_lengths, text_lengths
 from kdprobe.experiment.costs.piece import Basis, Piece, StageCost, Use
 from kdprobe.experiment.costs.rates import Rates
 from kdprobe.experiment.costs.stages import CostModel
@@ -156,7 +156,14 @@ def _model(
         spread_teacher=placement is not None,
         shards=_shards(assumptions),
         changes_mlps=changes_mlps(student, plan.stages),
+        tasks=_tasks(plan),
     )
+
+
+def _tasks(plan: Plan) -> dict[str, TaskLengths]:
+    """What is read and written for the documents of the tasks besides the deciding one, where that is known."""
+    found = {task.name: task_lengths(plan.context.student_reader.tokenizer, task) for task in plan.tasks}
+    return {name: lengths for name, lengths in found.items() if lengths}
 
 
 def _shards(assumptions: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.context import StageContext
@@ -16,9 +16,14 @@ from kdprobe.models.outline.room import Lengths
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
+if TYPE_CHECKING:
+    from kdprobe.evaluation.tasks.load import DrawnTask
+
 Item = TypeVar("Item")
 _SAMPLE = 64
 """Texts that are counted; the rest are taken to be like them."""
+_WRITING, _MOST_NEW = "generate_until", 256
+"""lm-eval's name for requests of text, and the tokens that it allows unless a task says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,65 @@ def text_lengths(context: StageContext, conversations: Mapping[str, Mapping[str,
         *_asked(student, context.problems.transfer),
         *_asked(student, context.problems.test),
     )
+
+
+@dataclass(frozen=True)
+class TaskLengths:
+    """What a model reads and may write for a document of a task, on average.
+
+    Attributes:
+        texts: Texts whose likelihood is asked for; choices of one token share theirs.
+        read: Tokens of these texts.
+        answers: Answers that are written.
+        prompt: Tokens of the prompt of an answer.
+        new: Tokens that an answer may have.
+        longest: Tokens of the longest text, or of the longest prompt with its answer.
+    """
+
+    texts: float
+    read: float
+    answers: float
+    prompt: float
+    new: float
+    longest: float
+
+
+def task_lengths(tokenizer: Any, task: DrawnTask) -> TaskLengths | None:
+    """Counts tokens of what lm-eval asks about a sample of documents, without a chat template; `None` if that fails."""
+    read: list[int] = []
+    prompts: list[tuple[int, int]] = []
+    documents = _some([(task.leaves[name], index) for name, indices in task.documents.items() for index in indices])
+    try:
+        for leaf, index in documents:
+            texts = set()
+            for request in _requests(leaf, leaf.eval_docs[index]):
+                first, *rest = request.args
+                if request.request_type == _WRITING:
+                    prompts.append((len(_ids(tokenizer, first)), rest[0].get("max_gen_toks") or _MOST_NEW))
+                else:
+                    # The last token is only predicted.
+                    texts.add(tuple(_ids(tokenizer, "".join([first, *rest]))[:-1]))
+            read += map(len, texts)
+    except Exception:  # noqa: BLE001 - a task may be any code of lm-eval's; what it costs is then unknown
+        return None
+    count = len(documents)
+    answers = max(1, len(prompts))
+    longest = max([*read, *(prompt + new for prompt, new in prompts)], default=0)
+    prompt, new = (sum(each) / answers for each in zip(*prompts, strict=True)) if prompts else (0.0, 0.0)
+    return TaskLengths(len(read) / count, sum(read) / count, len(prompts) / count, prompt, new, longest)
+
+
+def _requests(leaf: Any, document: Any) -> list[Any]:
+    """What lm-eval asks about a document."""
+    shown = leaf.get_config("num_fewshot") or 0
+    context = leaf.fewshot_context(document, num_fewshot=shown)
+    found = leaf.construct_requests(doc=document, ctx=context, metadata=("", 0, 1))
+    return found if isinstance(found, list) else [found]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _asked(reader: Reader, problems: Sequence[Problem]) -> tuple[Lengths, Lengths]:

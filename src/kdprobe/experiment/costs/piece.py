@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdprobe.experiment.costs.lengths import TextLengths
+from kdprobe.experiment.costs.lengths import TaskLengths, TextLengths
 from kdprobe.experiment.costs.runner import Runner
 from kdprobe.models.outline.room import Lengths
 from kdprobe.models.outline.sizes import Sizes
@@ -105,6 +105,7 @@ class Known:
         spread_teacher: Likewise the teacher.
         shards: Processes among which the student's weights are divided in training.
         changes_mlps: Whether training changes MLPs, and not only attention.
+        tasks: What is read and written for a document of each task, where that is known.
     """
 
     student: Sizes
@@ -120,6 +121,7 @@ class Known:
     spread_teacher: bool = False
     shards: int = 1
     changes_mlps: bool = False
+    tasks: Mapping[str, TaskLengths] = field(default_factory=dict)
 
 
 def of_strategy(lengths: Mapping[str, Lengths], strategy: str | None) -> Lengths:

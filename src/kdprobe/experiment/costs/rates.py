@@ -67,6 +67,7 @@ def _likeness(piece: Piece, where: str) -> str:
     environment = settings.get("environment", {})
     named = [settings.get(name, {}).get("plugin") for name in ("distiller", "analysis", "plugin", "engine")]
     read = settings.get("teaching", {}).get("prompts", {}).get("bare", {})
+    named.append(settings["task"]["name"] if piece.kind == "task" else None)
     about = settings.get("teacher") if piece.kind == "transfer" else read.get("teacher")
     teacher = [about.get(name) for name in ("teacher", "model", "dtype", "base_url")] if about else None
     dtype = settings.get("dtype", settings.get("protocol", {}).get("dtype"))

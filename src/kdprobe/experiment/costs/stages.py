@@ -20,6 +20,8 @@ _DISTILLERS = {"logits", "sequence", "fine-tune", "published"}
 _JOIN_SECONDS = 1.0
 _RECORD = 700
 """Bytes of an evaluated answer, besides its text."""
+_DOCUMENT = 200
+"""Bytes of a document of a task, measured with 400 of four choices each."""
 _TEXT = 4
 """Bytes of the text of a token."""
 
@@ -39,6 +41,7 @@ class CostModel(Known):
             "distill": self._distill,
             "evaluate": self._evaluate,
             "analyse": self._analyse,
+            "task": self._task,
         }
         return kinds[piece.kind](piece, devices) if piece.kind in kinds else None
 
@@ -95,13 +98,7 @@ class CostModel(Known):
         dtype, spread = _concrete(protocol["dtype"], devices), self.spread and not self.fused
         runner = Runner(self.student, dtype, devices, fused=self.fused, spread=spread)
         prompt, solution = self.texts.tested, self.texts.test_solution
-        batch = protocol["batch_size"]
-        if runner.fused:
-            batch = min(_ENGINE_BATCH, runner.most_rows(prompt.longest + self.budgets[1]) or _ENGINE_BATCH)
-        elif batch == "auto":
-            fits = max(1, runner.most_rows(prompt.longest + self.budgets[1]))
-            batch = min(fits, _LARGEST_AUTO["cpu" if devices.model.is_cpu else "gpu"])
-        batch = min(n, batch)
+        batch = min(n, _batch(runner, protocol["batch_size"], prompt.longest + self.budgets[1]))
         seconds = runner.load_seconds + runner.writing_seconds(n, prompt.mean, self.student_answer, batch)
         gold = n * (prompt.mean + solution.mean)
         seconds += runner.reading_seconds(gold, gold / n, n * solution.mean, math.ceil(n / batch))
@@ -111,6 +108,25 @@ class CostModel(Known):
 
     def _analyse(self, piece: Piece, devices: Devices) -> Use | None:
         return analyse(self, piece, devices)
+
+    def _task(self, piece: Piece, devices: Devices) -> Use | None:
+        settings, n = piece.settings, piece.units
+        of = self.tasks.get(settings.get("task", {}).get("name"))
+        if of is None:
+            return None
+        spread = self.spread and not self.fused
+        runner = Runner(self.student, _concrete(settings["dtype"], devices), devices, fused=self.fused, spread=spread)
+        batch = _batch(runner, settings["batch_size"], of.longest)
+        read, answers, seconds = n * of.read, n * of.answers, runner.load_seconds
+        if read:
+            # lm-eval computes logits at every token.
+            seconds += runner.reading_seconds(read, of.read / of.texts, read, math.ceil(n * of.texts / batch))
+        if answers:
+            seconds += runner.writing_seconds(answers, of.prompt, of.new, batch)
+        logits = 2 * of.longest * self.student.vocabulary * 4 if read else 0
+        memory, fixed = (runner.running_memory(rows, of.longest, 0) + rows * logits for rows in (batch, 0))
+        tokens = read + answers * of.prompt
+        return Use(tokens, answers * of.new, seconds, memory, n * _DOCUMENT, runner, batch, fixed)
 
     def _adapter(self, piece: Piece) -> int:
         """Parameters of the adapter."""
@@ -134,3 +150,13 @@ def _concrete(dtype: str, devices: Devices) -> str:
     if dtype != "auto":
         return dtype
     return "float32" if devices.model.is_cpu else "bfloat16"
+
+
+def _batch(runner: Runner, stated: int | str, longest: float) -> int:
+    """The batch of an evaluation: an engine's own, the one that is stated, or for `auto` one that fits."""
+    if runner.fused:
+        return min(_ENGINE_BATCH, runner.most_rows(longest) or _ENGINE_BATCH)
+    if isinstance(stated, int):
+        return stated
+    largest = _LARGEST_AUTO["cpu" if runner.devices.model.is_cpu else "gpu"]
+    return min(max(1, runner.most_rows(longest)), largest)
