@@ -5,7 +5,7 @@ import json
 import pytest
 
 RATE = "learning_rate = 1e-2"
-REASON = "diverged at step 2: The loss is nan at training step 2."
+REASON = "diverged: The loss is nan at training step 2."
 
 
 def spoilt(config, *, fine_tuned=False, distilled=False, extra=""):
@@ -83,7 +83,7 @@ def test_there_is_no_student_to_export(done, tmp_path, capsys):
     _, store, data = done
     code = _run(["export", f"{data['run']}/fine-tuned", "--merged", str(tmp_path / "out"), "--store", str(store)])
     assert code == 1
-    assert f"has no student: its training {REASON}" in " ".join(capsys.readouterr().err.split())
+    assert f"has no student, because its training {REASON}" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 
 

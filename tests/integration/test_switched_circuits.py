@@ -272,11 +272,11 @@ ADAPTERS = {
     "pissa": {"target_modules": ALL, "init_lora_weights": "pissa"},
 }
 REST = {
-    "biases of factors": "biases",
-    "saved": "norms",
-    "saved output": "output layer",
-    "tokens": "embeddings",
-    "embeddings": "embeddings",
+    "biases of factors": "the biases",
+    "saved": "the norms",
+    "saved output": "the output layer",
+    "tokens": "the embeddings",
+    "embeddings": "the embeddings",
 }
 
 
@@ -408,7 +408,8 @@ def test_new_tokens_come_with_the_rest(torch, tiny_record, look, sequences, tmp_
     assert groups["rest", -1] == pytest.approx(rest, abs=2e-3)
     assert abs(rest) > 0.02
     assert any(
-        "training changed embeddings, output layer and new tokens." in sentence for sentence in result.statements
+        "training changed the embeddings, the output layer and the vocabulary." in sentence
+        for sentence in result.statements
     )
 
 
@@ -417,7 +418,7 @@ def test_padded_embeddings_are_part_of_the_rest(look, untrained, change):
     result = look([untrained, student], count=1)
     # Rows without tokens do not count.
     assert result.tables["circuit_groups"]["value"].abs().max() < 1e-4
-    assert any("training changed embeddings and output layer." in sentence for sentence in result.statements)
+    assert any("training changed the embeddings and the output layer." in sentence for sentence in result.statements)
 
 
 def test_parameters_outside_every_circuit_are_named(torch, model_of, change, look):

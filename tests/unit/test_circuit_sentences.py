@@ -88,8 +88,8 @@ def test_heads_that_share_the_changed_values_are_not_told_apart(head):
 def test_a_reader_that_patching_puts_first_is_named():
     assert said(student_of(VALUES), {(5, 4): 2.0, (6, 1): 2.5}) == (
         "s: by first-order estimates, the output of layer 6, head 1 (patching) shifts log p most in the direction of "
-        "the gain, but of all heads' own weights, those of heads 3, 4 and 5 of layer 5, which share a key-value head, "
-        "do. A head's output can change merely because other heads changed its input."
+        "the gain; among the heads' own weights, those of heads 3, 4 and 5 of layer 5, which share a key-value head, "
+        "shift it furthest in this direction. A head's output can change merely because other heads changed its input."
     )
 
 
@@ -100,13 +100,14 @@ def test_queries_of_its_own_tell_a_head_from_those_that_share_its_keys():
         student_of(changes), {(5, 4): 1.0}
     )
     assert (
-        f"the output of layer 5, head 3 (patching) {most}, but of all heads' own weights, those of layer 5, head 4 do."
-        in said(student_of(changes), {(5, 3): 1.0})
+        f"the output of layer 5, head 3 (patching) {most}; among the heads' own weights, those of layer 5, head 4 "
+        "shift it furthest" in said(student_of(changes), {(5, 3): 1.0})
     )
     # One of the three falls behind a head of another layer.
     changes = VALUES | {Circuit("o", 5, 3): -2.0, Circuit("o", 2, 8): 2.0}
-    assert "those of heads 4 and 5 of layer 5, which share a key-value head, do." in said(
-        student_of(changes), {(6, 1): 1.0}
+    assert (
+        "those of heads 4 and 5 of layer 5, which share a key-value head, shift it furthest in this direction."
+        in said(student_of(changes), {(6, 1): 1.0})
     )
 
 

@@ -47,7 +47,7 @@ def test_stages_that_use_more_than_they_ask_for_are_noted(monkeypatch):
     def noted(task, **options):
         return asking.overload(task, needs(task, RayOptions(**options)))
 
-    assert "uses more CPU threads (8) than the CPUs it requests from Ray (1)" in noted(task())
+    assert "uses 8 CPU threads but requests only 1 CPU from Ray" in noted(task())
     assert noted(task(), cpus=8) == noted(task(threads=4)) == noted(task(device="cuda")) == ""
 
 

@@ -23,7 +23,7 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 def command(as_json: bool, config: Path | None, **given: Any) -> None:
     """Preview a run: its stages, what they cost, and the smallest detectable difference.
 
-    No stage is run, and no weights are read. Tokens, time, memory and disk space are estimated from the shapes of the
+    No stage is run, and no weights are loaded. Tokens, time, memory and disk space are estimated from the shapes of the
     models, the devices in [resources], and the measured rates of finished stages in the store. The smallest detectable
     difference depends on how many problems are solved by only one of two students; because that is unknown before the
     run, the plan shows the difference for three assumed shares of such problems.

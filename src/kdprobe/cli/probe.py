@@ -36,7 +36,9 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences per batch.")
 @click.option("--dtype", type=click.Choice(get_args(Precision)), show_default=True, help="Data type of the weights.")
 @options.device_map_option
-@click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
+@click.option(
+    "--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder; repeatable."
+)
 @click.option(
     "--analysis",
     "analyses",

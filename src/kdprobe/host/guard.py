@@ -92,8 +92,8 @@ def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
     if source.suffix == ".py" and source.is_file() and (_RELATIVE in str(error) or (missing and beside)):
         return (
             f"A single-file plugin cannot import modules next to it ({first_line(error)}). Make it a folder: move "
-            f"{source.name} to {source.stem}/__init__.py, put the other module next to it, and write "
-            f"from .{missing or 'other'} import ..."
+            f"{source.name} to {source.stem}/__init__.py, put the other module next to it, and import "
+            f"it with `from .{missing or 'other'} import ...`."
         )
     if not isinstance(error, ModuleNotFoundError):
         return quoted(error)

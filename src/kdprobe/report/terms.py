@@ -151,8 +151,9 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A stated measure of the head's attention differs by at least a threshold (and significantly, if tested) from "
-        "that of the same head in the baseline student (for a teacher: from its own after neutral text).",
+        "A measure of the head's attention, named where the word is used, differs by at least a threshold (and "
+        "significantly, if tested) from what it is for the same head in the baseline student. For a teacher, it is "
+        "compared with its value after neutral text instead.",
     ),
 }
 

@@ -117,9 +117,10 @@ class ServerTeacher:
             return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
         except RefusedError as refused:
             if refused.reason is not None:
-                kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
+                too_long = refused.reason == PROMPT_TOO_LONG
+                subject, why = ("server", " because it is too long") if too_long else ("server's content filter", "")
                 note(
-                    f"The server rejected the prompt of problem {request.id} because the prompt {kind}{refused.said}; "
+                    f"The {subject} rejected the prompt of problem {request.id}{why}{refused.said}; "
                     "this request has no answer."
                 )
                 return Answer("", refused.reason)

@@ -30,9 +30,10 @@ def overload(task: Task, asked: dict[str, Any]) -> str:
     """What to note if a stage without stated threads uses more CPUs than it asks for; else nothing."""
     if task.resources.threads or asked["num_gpus"] or (threads := _threads()) <= asked["num_cpus"]:
         return ""
+    cpus = f"{asked['num_cpus']} {'CPU' if asked['num_cpus'] == 1 else 'CPUs'}"
     return (
-        f"Each stage uses more CPU threads ({threads}) than the CPUs it requests from Ray ({asked['num_cpus']}), so "
-        f"too many may run at the same time. Set `threads` in [resources], or use --option ray.cpus={threads}."
+        f"Each stage uses {threads} CPU threads but requests only {cpus} from Ray, so too many stages may run at the "
+        f"same time. Set `threads` in [resources], or use --option ray.cpus={threads}."
     )
 
 

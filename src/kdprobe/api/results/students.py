@@ -152,4 +152,4 @@ def load_students(run: str, *, store: AnyPath | None = None) -> Students:
 def _refuse(name: str, diverged: dict[str, Any]) -> NoReturn:
     from kdprobe.experiment.stages.distill import divergence_sentence
 
-    raise KdprobeError(f"{name} has no student: its training {divergence_sentence(diverged)}")
+    raise KdprobeError(f"{name} has no student, because its training {divergence_sentence(diverged)}")

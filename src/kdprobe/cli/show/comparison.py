@@ -92,8 +92,9 @@ def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
 def _accuracies(scores: Sequence[ArmScore]) -> Table:
     scored = any(score.log_p_gold_value is not None for score in scores)
     thinking = any(score.thinking for score in scores)
+    by = "judged by" if scores[0].no_answer is None else "extractor:"
     table = new_table(
-        f"Accuracy on the test problems (extractor: {scores[0].extractor})",
+        f"Accuracy on the test problems ({by} {scores[0].extractor})",
         "arm", "correct", "accuracy", "95% CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
         *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip

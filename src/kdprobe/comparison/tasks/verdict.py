@@ -30,11 +30,13 @@ def amount(value: float, unit: str) -> str:
 
 def _retained(task: str, changes: Sequence[TaskChange]) -> str:
     first = changes[0]
-    least = min(changes, key=lambda change: change.test.low)
+    least = min(change.test.low for change in changes)
+    bounds = "bounds" if len(changes) > 1 else "bound"
+    above = " or higher" if len(changes) > 1 else ""
     return (
         f"Students that retained the score of {first.b!r} on {task}, to within the margin of {margin_text(first)} "
-        f"({_documents(first)}): {_names(changes)} (one-sided 95% lower bounds of the change: "
-        f"{amount(least.test.low, first.unit)} or higher)."
+        f"({_documents(first)}): {_names(changes)} (one-sided 95% lower {bounds} of the change: "
+        f"{amount(least, first.unit)}{above})."
     )
 
 

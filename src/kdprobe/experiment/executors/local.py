@@ -147,7 +147,7 @@ def _note_load(task: Task, jobs: int) -> None:
         return
     if jobs > 1 and jobs * threads > cpus:
         note(
-            f"{jobs} jobs with {counted(threads, 'thread')} each share {counted(cpus, 'CPU')}. Set `threads` in "
+            f"{jobs} jobs, with {counted(threads, 'thread')} each, share {counted(cpus, 'CPU')}. Set `threads` in "
             "[resources] so that they fit; this changes the keys of all stages."
         )
     elif jobs == 1 and task.resources.threads and threads * 2 <= cpus:

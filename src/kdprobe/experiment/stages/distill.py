@@ -110,8 +110,9 @@ def diverged(folder: Path) -> dict[str, Any] | None:
 
 def divergence_sentence(found: Mapping[str, Any]) -> str:
     """A phrase for training that diverged, to be placed after the student's name; ends with a full sentence."""
-    step = "" if found["step"] is None else f" at step {found['step']}"
-    return f"diverged{step}: {found['reason']}"
+    step, reason = found["step"], found["reason"]
+    at = "" if step is None or f"step {step}" in reason else f" at step {step}"
+    return f"diverged{at}: {reason}"
 
 
 def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:

@@ -116,7 +116,7 @@ def divided(base: InMemory, student: InMemory) -> Division:
     _refuse_shared(taken.keys() & changed, before, after)
     rest = [piece for name in before | after if name in changed for piece in _left(name, before, taken)]
     rest = [piece for piece in rest if piece.index is None or not _same_part(piece, before, after)]
-    added = ["new tokens"] if len(base.tokenizer) != len(student.tokenizer) else []
+    added = ["the vocabulary"] if len(base.tokenizer) != len(student.tokenizer) else []
     return Division(base, student, circuits, rest, [*_kinds(rest, base.model), *added])
 
 
@@ -193,7 +193,7 @@ def _kinds(rest: Sequence[Piece], model: Any) -> list[str]:
         if (kind := names.get(id(model.get_submodule(name)))) is None:
             is_norm = "norm" in last or last.startswith("ln")
             kind = "norms" if is_norm else "biases" if key.endswith("bias") else last if key == "weight" else key
-        found.append(kind)
+        found.append(f"the {kind}")
     return list(dict.fromkeys(found))
 
 

@@ -97,10 +97,10 @@ def evidence_sentence(evidence: Sequence[pd.DataFrame], arm: Arm) -> str | None:
             f"{first}. This head is one of {several} and whose own weights shift log p further in this direction than "
             "those of any other head."
         )
-    those = f"{several}, do" if len(leading) > 1 else f"{several} do"
+    comma = "," if len(leading) > 1 else ""
     return (
-        f"{first}, but of all heads' own weights, those of {those}. A head's output can change merely because other "
-        "heads changed its input."
+        f"{first}; among the heads' own weights, those of {several}{comma} shift it furthest in this direction. A "
+        "head's output can change merely because other heads changed its input."
     )
 
 

@@ -45,8 +45,9 @@ def summary(pairs: Sequence[Pair], untrained: str, threshold: float | None) -> d
 def _text_sentence(texts: Sequence[Text]) -> str:
     solutions = sum(int(text.within(SOLUTION).sum()) for text in texts)
     total = sum(len(text.parts) for text in texts)
+    its = "its gold solution" if len(texts) == 1 else "gold solutions"
     return (
-        f"All students read the same text, {counted(len(texts), 'problem')} with gold solutions: {total:,} predicted "
+        f"All students read the same text, {counted(len(texts), 'problem')} with {its}: {total:,} predicted "
         f"tokens, {solutions:,} of them in the solutions. Divergences are means per token."
     )
 
@@ -105,7 +106,8 @@ def _parting_sentence(group: Group, threshold: float | None, tokenizer: Any) -> 
     )
     if group.combined:
         readings = sum(len(pair.texts) for pair in group.members)
-        solutions = f"{readings} readings ({solutions}, each read by {len(group.members)} students)"
+        each = "" if readings == len(group.members) else "each "
+        solutions = f"{readings} readings ({solutions}, {each}read by {len(group.members)} students)"
     first = min(parted, key=lambda parting: parting.position - parting.begin)
     before = tokenizer.decode(first.ids[max(first.begin, first.position - _CONTEXT) : first.position])
     where = f"after {before!r}" if before else "at its start"

@@ -44,7 +44,7 @@ class PrimingGainAnalysis:
             with teacher_reading(teaching) as teacher:
                 log_p = teacher_log_p(teacher, problems, primed)
         except KdprobeError as error:
-            return AnalysisResult({}, statements=[unreadable("priming gain", error)])
+            return AnalysisResult({}, statements=[unreadable("result for the priming gain", error)])
         assert unprimed is not None  # noqa: S101 - without strategies, the teacher cannot be read
         gains = [gain for priming in primed for gain in _gains(context, priming, unprimed, problems, log_p)]
         return AnalysisResult(
