@@ -18,7 +18,7 @@ from kdprobe.experiment.archive.read import import_run
 from kdprobe.experiment.archive.write import export_run
 from kdprobe.experiment.integrity.checks import DamagedStageError
 from kdprobe.experiment.results import load_results
-from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.stages.stage import KINDS, Stage
 from kdprobe.experiment.store import Store
 from kdprobe.files import CHECKSUM, digest, read_sealed, write_sealed
 
@@ -85,6 +85,27 @@ def test_a_run_is_carried_with_all_its_stages(store, archive, tmp_path):
     again = import_run(Store(other.root), archive)
     assert (again.added, again.known) == (0, 2)
     assert held(other.root) == held(store.root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stages_of_every_kind_are_carried(store, kind, tmp_path):
+    """Here as inputs of the evaluation, because records name each kind in its own way."""
+
+    def write(folder, inputs, scratch):
+        (folder / "file").write_text(kind)
+
+    training, evaluated = stages()
+    first = Stage(kind, "arm", {"first": True}, (), write)
+    asked = Stage("evaluate", "arm", {"after": kind}, (training, first), evaluated.work)
+    for stage in (first, asked):
+        store.make(stage)
+    file = store.run_folder(RUN) / "run.json"
+    record = read_sealed(file)
+    record["arms"][0]["evaluate"] = asked.key
+    write_sealed(file, record)
+    other = Store(tmp_path / "other")
+    import_run(other, export_run(store, "tiny", tmp_path / "run.tar").file)
+    assert (other.folder_of(kind, first.key) / "file").read_text() == kind
 
 
 def test_any_program_can_list_it_and_two_exports_are_the_same(store, archive, tmp_path):

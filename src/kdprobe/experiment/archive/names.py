@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.manifest import KEY_LENGTH, MANIFEST
 from kdprobe.experiment.integrity.upkeep import RECORD, RUNS, STAGES
+from kdprobe.experiment.stages.stage import KINDS
 
 HEAD = "kdprobe-run.json"
 FORMAT = 1
-_KINDS = "transfer|select|distill|evaluate|analyse"
 _RECORD = re.compile(rf"{RUNS}/([A-Za-z0-9][A-Za-z0-9._-]*)/{re.escape(RECORD)}")
-_STAGE_FILE = re.compile(rf"({STAGES}/({_KINDS})/[0-9a-f]{{{KEY_LENGTH}}})/(.+)", re.DOTALL)
+_STAGE_FILE = re.compile(rf"({STAGES}/({'|'.join(KINDS)})/[0-9a-f]{{{KEY_LENGTH}}})/(.+)", re.DOTALL)
 _MOST_JSON_BYTES = 200_000_000
 """The limit for a record or a manifest; no experiment writes more, and parsing takes many times the size in memory."""
 

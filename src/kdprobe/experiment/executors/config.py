@@ -11,8 +11,6 @@ from kdprobe.experiment.costs.devices import parse
 from kdprobe.experiment.section import Section
 from kdprobe.models.outline.resources import Device, Resources
 
-KINDS = ("transfer", "select", "distill", "evaluate", "task", "analyse")
-
 
 def _is_known(text: str | None) -> str | None:
     if text is not None:

@@ -13,6 +13,8 @@ from kdprobe.models.outline.resources import ANY, Resources
 from kdprobe.redaction import without_secrets
 
 Arguments = ParamSpec("Arguments")
+KINDS = ("transfer", "select", "distill", "evaluate", "task", "analyse")
+"""All kinds of stages."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Stage:
     """One step of an experiment.
 
     Attributes:
-        kind: `transfer`, `select`, `distill`, `evaluate`, `task` or `analyse`.
+        kind: One of `KINDS`.
         name: Its name in this run.
         settings: Everything that determines its outcome besides its inputs, ready for JSON.
         inputs: The stages whose outcome it reads.
