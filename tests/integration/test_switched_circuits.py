@@ -429,7 +429,9 @@ def test_parameters_outside_every_circuit_are_named(torch, model_of, change, loo
         model.model.layers[1].mlp.experts.gate_up_proj_bias.add_(0.5)
 
     result = look([Student("base", record), change(record, edit)], count=2)
-    assert any("Outside the circuits, training changed the sinks and the biases." in sentence for sentence in result.statements)
+    assert any(
+        "Outside the circuits, training changed the sinks and the biases." in sentence for sentence in result.statements
+    )
     assert any("Training did not change Q, K, V, O and MLPs." in sentence for sentence in result.statements)
     groups = pooled(result.tables["circuit_groups"])["value"]
     assert set(groups[groups != 0].index) == {("rest", -1), ("everything", -1)}

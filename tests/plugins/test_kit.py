@@ -485,7 +485,7 @@ def test_problem_sources(source, sentence):
 @pytest.mark.parametrize(
     ("counterfactuals", "sentence"),
     [
-        (lambda problem: [], "has no counterfactual of any of its first transfer problems"),
+        (lambda problem: [], "offers no counterfactual for any of the first"),
         (lambda problem: [made(1, "x", value=problem.value)], "'transfer-0' has the problem's own gold value"),
         (lambda problem: [made(1, "x", value="five")], "the gold value 'five' .* is not a number"),
         (lambda problem: ["5"], "is of type str, not Problem"),

@@ -115,9 +115,9 @@ def test_p_counts_sets_that_do_as_much(together, sign, p):
 @pytest.mark.parametrize(
     ("together", "said"),
     [
-        (-5.0, "; none is as large (p = 0.20, the smallest that 4 random sets can give)."),
-        (-2.5, "; 1 of them is at least as large, so these heads do not stand out (p = 0.40)."),
-        (-1.0, "; 2 of them are at least as large, so these heads do not stand out (p = 0.60)."),
+        (-5.0, "; none is as low (p = 0.20, the smallest that 4 random sets can give)."),
+        (-2.5, "; 1 of them is at least as low, so these heads do not stand out (p = 0.40)."),
+        (-1.0, "; 2 of them are at least as low, so these heads do not stand out (p = 0.60)."),
     ],
 )
 def test_the_sentence_agrees_with_the_number_of_sets(together, said):
@@ -130,8 +130,8 @@ def test_the_sentence_agrees_with_the_number_of_sets(together, said):
 @pytest.mark.parametrize(
     ("random", "said"),
     [
-        (1.0, "+1.00, which is not as large (p = 0.50, the smallest that 1 random set can give)."),
-        (-3.0, "-3.00, which is at least as large, so these heads do not stand out (p = 1.00)."),
+        (1.0, "+1.00, which is not as low (p = 0.50, the smallest that 1 random set can give)."),
+        (-3.0, "-3.00, which is at least as low, so these heads do not stand out (p = 1.00)."),
     ],
 )
 def test_a_single_random_set_is_not_several(random, said):

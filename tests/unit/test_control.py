@@ -82,22 +82,30 @@ def test_heads_are_counted_by_the_rule_of_the_comparison():
     assert found
 
 
-def of(own, counts, arm="student"):
-    return Control(arm, "base", 270, own, np.array(counts))
+def of(own, counts, arm="student", seeds=1):
+    return Control(arm, "base", 270, own, np.array(counts), seeds)
+
+
+def test_an_arm_with_several_seeds_has_several_updates():
+    assert of(131, [*range(4, 22), 9], "arm", seeds=3).sentence == (
+        "arm: 19 draws of 3 random updates of the same size moved 12.3 of 270 heads on average (range 4 to 21); none "
+        "of them moved as many heads as the 3 students' own updates did (131), so size alone does not explain that "
+        "number (p = 0.050, the smallest that 19 draws can give)."
+    )
 
 
 def test_the_sentence_says_whether_the_count_is_beyond_the_random_updates():
     counts = [*range(4, 22), 9]
     assert of(131, counts).sentence == (
         "student: 19 random updates of the same size moved 12.3 of 270 heads on average (range 4 to 21); none of them "
-        "moved as many heads as the student's own update did (131), so the size of the update alone does not explain "
-        "that number (p = 0.050, the smallest that 19 random updates can give)."
+        "moved as many heads as the student's own update did (131), so size alone does not explain that "
+        "number (p = 0.050, the smallest that 19 random updates can give)."
     )
     within = of(20, counts)
     assert within.p == pytest.approx(3 / 20)
     assert within.sentence.endswith(
-        "2 of them moved at least as many heads as the student's own update did (20), so the size of the update alone "
-        "could explain that number (p = 0.15)."
+        "2 of them moved at least as many heads as the student's own update did (20), so size alone could explain "
+        "that number (p = 0.15)."
     )
 
 

@@ -181,7 +181,10 @@ def test_a_planted_head_is_found_and_named(measure):
     assert found.moved_heads(measure)[0] == (2, 3)
     assert heads(values, 100).moved_heads(measure) == []
     sentence = next(_sentences(found))
-    what = {"divergence": "how it divides attention between the question and the response", "priming": "its attention"}
+    what = {
+        "divergence": "how it distributes attention over the tokens of the question and the response",
+        "priming": "its attention",
+    }
     assert "the priming has 9 tokens. 1 of 20 heads moved. " in sentence
     assert f". 1 changed {what[measure]}" in sentence
     assert ": layer 2, head 3 (+" in sentence

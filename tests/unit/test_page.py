@@ -116,7 +116,9 @@ def test_columns_that_are_unknown_for_all_are_left_out():
     assert "unknown" not in text[: text.index("Terms kdprobe")]
 
 
-@pytest.mark.parametrize(("texts", "said"), [("own", "it answered the"), ("gold", "it scored given answers to the")])
+@pytest.mark.parametrize(
+    ("texts", "said"), [("own", "it answered the"), ("gold", "it only scored existing answers to the")]
+)
 def test_what_the_teacher_did_with_the_training_problems_is_said(texts, said, monkeypatch):
     shown = {"arms": [], "pair": None, "answers": {"problems": [], "arms": []}, "note": ""}
     monkeypatch.setattr("kdprobe.report.page.teacher_answers", lambda *_: shown)

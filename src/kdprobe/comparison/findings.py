@@ -182,9 +182,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
             "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, all "
             "samples are identical, so one per problem is enough."
         )
-        findings.append(
-            Finding("identical-samples", f"Arms in which a problem's samples are all identical: {same}.", action)
-        )
+        findings.append(Finding("identical-samples", f"Arms whose samples of a problem never differ: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that were finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))

@@ -151,9 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A measure of the head's attention, named where the word is used, differs by at least a threshold (and "
-        "significantly, if tested) from what it is for the same head in the baseline student. For a teacher, it is "
-        "compared with its value after neutral text instead.",
+        "A named measure of the head's attention differs by at least a threshold (and significantly, if tested) from "
+        "its value for the same head in the baseline student or, for a teacher, from its value after neutral text.",
     ),
 }
 

@@ -12,6 +12,7 @@ from kdprobe.problems.draw import Source, normalised
 from kdprobe.problems.gold import gold_value
 from kdprobe.problems.problem import Problem, Split
 from kdprobe.testing.contract import require
+from kdprobe.words import counted
 
 _CONTRASTED, _COUNTERFACTUALS = 10, 5
 """Problems of each split whose counterfactuals are checked, and how many of each."""
@@ -103,7 +104,8 @@ def _check_counterfactuals(
                 f"{subject} is different the second time; counterfactuals must be deterministic.",
             )
             offered += bool(others)
-        require(offered, f"The problem source {name!r} has no counterfactual of any of its first {split} problems.")
+        examined = f"the first {counted(len(problems[:_CONTRASTED]), f'{split} problem')}"
+        require(offered, f"The problem source {name!r} offers no counterfactual for any of {examined}.")
 
 
 def _check_ids(problems: list[Problem], split: Split, name: str) -> None:

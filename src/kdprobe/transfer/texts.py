@@ -44,8 +44,9 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
             raise KdprobeError(f"{location} answers problem {problem.id} again.", "Remove one of the two.")
         responses[problem.id] = safe_text(response)
     if missing := [problem.id for problem in problems if problem.id not in responses]:
+        which = f"{missing[0]} is missing" if len(missing) == 1 else f"{len(missing)} are missing, such as {missing[0]}"
         raise KdprobeError(
-            f"{file} answers {len(responses)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
+            f"{file} answers {len(responses)} of the {len(problems)} transfer problems; {which}.",
             "Every transfer problem needs a line with its `id` or `question`.",
         )
     return [_written(problem.id, responses[problem.id], tokenizer) for problem in problems]

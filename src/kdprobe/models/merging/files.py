@@ -127,9 +127,7 @@ def adapter_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"Cannot read the weights of the adapter {folder}: {first_line(error)}", "The file is incomplete."
-        ) from error
+        raise UsageError(f"Cannot read the weights of the adapter {folder}: {first_line(error)}", _AGAIN) from error
     if broken := not_finite(tensors.items()):
         raise UsageError(
             f"The adapter {folder} has NaN or infinite numbers in {broken}.", "Its training failed; train it again."

@@ -8,7 +8,7 @@ same problems. For an arm with several seeds, each draw is the mean over as many
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,6 +42,7 @@ class Control:
         heads: The number of heads of a student.
         own: How many of them the arm moved.
         counts: How many each draw of random updates moved, `[draw]`.
+        seeds: The arm's students, whose differences are averaged; in each draw, every one has a random update.
     """
 
     arm: str
@@ -49,6 +50,7 @@ class Control:
     heads: int
     own: int
     counts: NDArray[np.int64]
+    seeds: int = 1
 
     @property
     def p(self) -> float:
@@ -71,19 +73,20 @@ class Control:
         spread = f"{self.counts.mean():.1f} of {self.heads} heads on average (range {least} to {most})"
         if draws == 1:
             spread = f"{least} of {self.heads} heads"
-        start = f"{self.arm}: {counted(draws, 'random update')} of the same size moved {spread}"
+        drawn, updates, its = counted(draws, "random update"), "random updates", "the student's own update"
+        if self.seeds > 1:
+            drawn = f"{counted(draws, 'draw')} of {self.seeds} {updates}"
+            updates, its = "draws", f"the {self.seeds} students' own updates"
+        start = f"{self.arm}: {drawn} of the same size moved {spread}"
         if self.is_beyond is None:
-            needed = f"A test needs at least {FEWEST_DRAWS} random updates."
-            return f"{start}; the student's own update moved {self.own}. {needed}"
+            return f"{start}; {its} moved {self.own}. A test needs at least {FEWEST_DRAWS} {updates}."
         if not self.own:
-            return f"{start}; the student's own update moved none."
+            return f"{start}; {its} moved none."
         of_them = f"{reached} of them moved at least" if reached else "none of them moved"
-        smallest = f", the smallest that {draws} random updates can give" if not reached else ""
+        smallest = f", the smallest that {draws} {updates} can give" if not reached else ""
         size = "does not explain" if self.is_beyond else "could explain"
-        return (
-            f"{start}; {of_them} as many heads as the student's own update did ({self.own}), so the size of the update "
-            f"alone {size} that number (p = {p_text(self.p)}{smallest})."
-        )
+        compared = f"{of_them} as many heads as {its} did ({self.own}), so size alone {size} that number"
+        return f"{start}; {compared} (p = {p_text(self.p)}{smallest})."
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,11 @@ def controls(
     found = {}
     for comparison in tested:
         if lacks[comparison.arm] is None:
-            drawn = _drawn(context, arms[comparison.arm], metric, options.control)
+            members = arms[comparison.arm]
+            drawn = _drawn(context, members, metric, options.control)
             differences = [draw - values[first.name] for draw in drawn]
-            found[comparison.arm] = control(comparison, threshold, differences, options, context.seed)
+            one = control(comparison, threshold, differences, options, context.seed)
+            found[comparison.arm] = replace(one, seeds=len(members))
     return Controls(found, [*_dora_sentences(context, {arm: arms[arm] for arm in found}), *_sentences(lacks)])
 
 

@@ -26,9 +26,10 @@ class Control:
         low: Lower end of its 95% interval over problems; NaN for one problem.
         high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
-        as_large: How many random sets have at least as large an effect.
+        as_large: How many random sets have at least as large an effect in the direction of `sign`.
         p: Share of sets, including this one, whose effect is at least as large; NaN without random sets.
         problems: The number of problems.
+        sign: The direction in which effects are large.
     """
 
     heads: int
@@ -39,6 +40,7 @@ class Control:
     as_large: int
     p: float
     problems: int
+    sign: Sign
 
     @property
     def stands_out(self) -> bool:
@@ -65,9 +67,10 @@ class Control:
             f"{self.random.min():+.2f} to {self.random.max():+.2f}"
         )
         of_them = {0: "none is", 1: "1 of them is at least"}.get(self.as_large, f"{self.as_large} of them are at least")
-        is_large = f"; {of_them} as large"
+        extreme = "high" if self.sign > 0 else "low"
+        is_large = f"; {of_them} as {extreme}"
         if len(self.random) == 1:
-            is_large = f", which is {'at least' if self.as_large else 'not'} as large"
+            is_large = f", which is {'at least' if self.as_large else 'not'} as {extreme}"
         usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
         standing = "" if self.stands_out or self.as_large == 0 else usual
         least = f", the smallest that {counted(len(self.random), 'random set')} can give" if self.as_large == 0 else ""
@@ -81,7 +84,9 @@ def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     random = drawn.mean(axis=0)
     effect = float(means.value)
     count, p = as_large(sign * effect, sign * random)
-    return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, count, p, len(chosen))
+    return Control(
+        len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, count, p, len(chosen), sign
+    )
 
 
 def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:

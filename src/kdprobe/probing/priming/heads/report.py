@@ -24,7 +24,11 @@ from kdprobe.words import counted, enumerated
 _NAMED = 3
 """Heads that a sentence names."""
 _WHAT = {
-    DIVERGENCE: ("how it divides", "how they divide", " attention between the question and the response"),
+    DIVERGENCE: (
+        "how it distributes",
+        "how they distribute",
+        " attention over the tokens of the question and the response",
+    ),
     PRIMING: ("its", "their", " attention to the priming"),
 }
 """What a head has changed: for one head, for several, and the rest."""
