@@ -121,7 +121,7 @@ def test_the_second_plugin_of_a_name_is_shadowed():
 
 def test_one_strategy_from_two_plugins_names_both_sources():
     host = Host(discover([good("a", "alpha-package"), good("b", "beta-package")]))
-    with pytest.raises(UsageError, match="both alpha-package and beta-package"):
+    with pytest.raises(UsageError, match="provided by alpha-package and beta-package"):
         host.get("strategies", "step-back")
 
 
