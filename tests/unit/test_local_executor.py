@@ -16,7 +16,7 @@ from kdprobe.models.outline.resources import Resources
         (None, None, 64, ""),
         (1, 2, 2, ""),
         (2, 2, 2, "2 jobs, with 2 threads each, share 2 CPUs. Set `threads` in [resources] so that they fit; this"),
-        (None, 4, 2, "4 jobs, with 1 thread each, share 2 CPUs."),
+        (None, 4, 2, "4 jobs, with 1 thread each, share 2 CPUs. Lower --jobs to 2 or less."),
     ],
 )
 def test_too_many_or_too_few_threads_are_noted(threads, jobs, cpus, said, monkeypatch, capfd):

@@ -33,5 +33,9 @@ def test_one_arm_alone_keeps_all_its_right_answers():
 
 
 def test_a_selection_without_answers_is_refused():
-    with pytest.raises(KdprobeError, match="leaves no teacher answers"):
+    with pytest.raises(
+        KdprobeError, match="there is no problem that the teacher answered correctly under all strategies"
+    ):
         refuse_nothing({"none": [], "primed": []})
+    with pytest.raises(KdprobeError, match="none of the teacher's answers under 'primed' is correct"):
+        refuse_nothing({"primed": []})

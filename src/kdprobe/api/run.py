@@ -45,8 +45,8 @@ def run(
     Args:
         config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Add the remaining strategies of the response-priming paper and both controls, train at least three seeds
-            of each, run all of kdprobe's own analyses except `attention` and `shapley`, and evaluate the retention task
-            `basics_kdprobe` unless the config has a retention task.
+            of each, run all of kdprobe's own analyses that apply, except `attention` and `shapley`, and evaluate the
+            retention task `basics_kdprobe` unless the config has a retention task.
         strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
             `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
             those it does not name are added to its strategies.

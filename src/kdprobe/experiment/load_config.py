@@ -42,8 +42,8 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
         path: The TOML file, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
         full: Add the remaining strategies of the response-priming paper and both controls, train at least three seeds
-            of each, run all of kdprobe's own analyses except `attention` and `shapley`, and evaluate the retention task
-            `basics_kdprobe` unless the config has a retention task.
+            of each, run all of kdprobe's own analyses that apply, except `attention` and `shapley`, and evaluate the
+            retention task `basics_kdprobe` unless the config has a retention task.
 
     Raises:
         ConfigError: Lists all the errors.

@@ -60,8 +60,13 @@ def refuse_nothing(kept: Mapping[str, Sequence[Answer]]) -> None:
         KdprobeError: An arm has nothing left to learn from.
     """
     if not all(kept.values()):
+        (only, *others) = kept
+        reason = (
+            "there is no problem that the teacher answered correctly under all strategies"
+            if others
+            else f"none of the teacher's answers under {only!r} is correct"
+        )
         raise KdprobeError(
-            "The filter leaves no teacher answers to learn from: no problem was answered correctly under every "
-            "strategy.",
+            f"The filter leaves no teacher answers to learn from: {reason}.",
             'Request more answers with transfer.samples, use a better teacher, or set transfer.filter = "none".',
         )

@@ -38,8 +38,8 @@ def experiment_from(
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the functions are added to it.
         full: Add the remaining strategies of the response-priming paper and both controls, train at least three seeds
-            of each, run all of kdprobe's own analyses except `attention` and `shapley`, and evaluate the retention task
-            `basics_kdprobe` unless the config has a retention task.
+            of each, run all of kdprobe's own analyses that apply, except `attention` and `shapley`, and evaluate the
+            retention task `basics_kdprobe` unless the config has a retention task.
         strategies: Functions by name, used as strategies.
         analyses: Functions by name, used as analyses.
         head_metrics: Functions by name, used as head metrics.
