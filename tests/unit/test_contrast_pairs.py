@@ -132,7 +132,7 @@ def test_a_planted_difference_is_found_and_named():
         "patched sites (sign-flip test over 12 problems, which come from only 3 templates, adjusted for all sites)"
         in sentence
     )
-    assert " at layer 2, head 3 at all positions (+0.8" in sentence
+    assert "all sites): layer 2, head 3 at all positions (+0.8" in sentence
     p = Group("b", [b], a).p("effect", seed=0)
     assert p[moved] == np.nanmin(p) < 0.01
     assert np.isnan(p[[site.by_construction for site in SITES]]).all()

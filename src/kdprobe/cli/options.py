@@ -78,8 +78,8 @@ def full_option(function: Any) -> Any:
         is_flag=True,
         help="Add the remaining strategies of the response-priming paper and both controls (untrained and "
         "fine-tuned); train every student with at least three seeds; run all of kdprobe's own analyses that "
-        "apply, except attention and shapley; and, unless the config already has a retention task, evaluate basics_kdprobe, "
-        "which shows what students forget.",
+        "apply, except attention and shapley; and, unless the config already has a retention task, evaluate "
+        "basics_kdprobe, which shows what students forget.",
     )(function)
 
 

@@ -55,7 +55,7 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
             legendgroup=name,
             name=student,
         )
-    figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "share"))
+    figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "value"))
     caption = "Mean over heads; the band is the 95% interval over problems."
     return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
 

@@ -51,10 +51,10 @@ class Selection:
                 "they are not compared with random sets."
             )
         return (
-            f"The problems are divided into {count} folds. Individual heads are named only if they are among the top "
-            "heads whichever fold is left out. The heads that are replaced together on a fold are selected using only "
-            "the earlier folds, so no set of heads is tested on problems that were used to select it; the first fold "
-            "is used only for selection."
+            f"The problems are divided into {count} folds. Individual heads are named for their effects only if they "
+            "are among the top heads whichever fold is left out. The top heads that are replaced together on a fold "
+            "are selected using only the earlier folds, so they are never tested on problems that were used to select "
+            "them; the first fold is used only for their selection."
         )
 
     def leading(self, heads: Sequence[Head], effects: Array, count: int, chosen: Collection[Head] = ()) -> list[int]:

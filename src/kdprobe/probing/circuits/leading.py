@@ -80,7 +80,7 @@ class Family:
         order = [index for index in sorted(candidates, key=lambda index: -sizes[index]) if sizes[index] > 0]
         problems = self.effects.shape[1]
         few = f"{counted(problems, 'problem')} {'is' if problems == 1 else 'are'} too few for a test"
-        if len(candidates) == 1 and is_tested and problems < FEWEST_PROBLEMS:
+        if len(candidates) == 1 and (is_tested or not before) and problems < FEWEST_PROBLEMS:
             return (
                 f"{self.start} {self.listed([*candidates])} {'shifts' if order else 'does not shift'} {shift}; {few}."
             )

@@ -188,10 +188,10 @@ def _change_sentence(group: Group, seed: int) -> str:
         )
     tested += ", for these seeds" if group.combined else ""
     named = "; ".join(f"{_site_of(row).label} ({_value(row, '+.2f')})" for row in differing[:_NAMED])
-    most = "most" if len(differing) > 1 else "namely"
+    most = ", most of all" if len(differing) > _NAMED else ""
     return (
         f"{both}: the share of the difference between the runs has changed significantly at {len(differing)} of "
-        f"{len(rows)} patched sites ({tested}, adjusted for all sites), {most} at {named}."
+        f"{len(rows)} patched sites ({tested}, adjusted for all sites){most}: {named}."
     )
 
 

@@ -32,6 +32,8 @@ def ablation_statements(
         f"{counted(problems, 'problem')}. All heads are screened with a gradient-based estimate. "
         f"{_computed_exactly(sweeps, options, first)} {next(iter(sweeps.values())).selection.sentence()}"
     )
+    if any("moved" in sweep.sets for sweep in sweeps.values()):
+        how += f" Heads with the largest {DIVERGENCE} are selected by their attention, and tested, on all problems."
     sentences = [how]
     for name, sweep in sweeps.items():
         sentences.append(f"{name}: {_lowest(sweep, seed)} {top_sentence(controls[name]['top'], sweep)}")
