@@ -164,7 +164,7 @@ def test_too_few_problems_are_said():
     clean, other, shares = drawn(random, 5)
     one = student("a", np.where(np.arange(5) == 0, clean, -clean), other, shares)
     said = _change_sentence(Group("b", [b, b, b], one), seed=0)
-    assert ": 1 of 5 problems is told apart from its counterfactual by every seed and by a. At" in said
+    assert ": 1 of 5 problems is told apart from its counterfactual with every seed and by 'a'. At" in said
     same = student("b", *drawn(np.random.default_rng(4), 8))
     assert "no patched site carries a different share" in _change_sentence(Group("b", [same], same), 0)
 

@@ -15,8 +15,8 @@ from kdprobe.models.outline.resources import Resources
         (2, 1, 3, ""),
         (None, None, 64, ""),
         (1, 2, 2, ""),
-        (2, 2, 2, "2 jobs, with 2 threads each, share 2 CPUs. Set `threads` in [resources] so that they fit; this"),
-        (None, 4, 2, "4 jobs, with 1 thread each, share 2 CPUs. Lower --jobs to 2 or less."),
+        (2, 2, 2, "2 jobs, with 2 threads each, share 2 CPUs. Lower --jobs to 1, or set `threads` in [resources],"),
+        (None, 4, 2, "4 jobs, with 1 thread each, share 2 CPUs. Lower --jobs to 2."),
     ],
 )
 def test_too_many_or_too_few_threads_are_noted(threads, jobs, cpus, said, monkeypatch, capfd):

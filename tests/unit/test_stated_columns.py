@@ -18,8 +18,8 @@ def test_a_stated_column_applies_where_it_is_and_the_output_says_where_it_is_not
     assert (mine.correct, mine.columns["response"], list(mine.notes)) == (1, "text", [])
     assert (theirs.correct, theirs.columns) == (2, {"response": "response", "gold": "answer", "id": None})
     assert theirs.notes == [
-        "There is no column 'text', so the responses were found by the usual column names.",
-        "There is no column 'gold', so the gold answers were found by the usual column names.",
+        "There is no column 'text', so the usual column names were tried for the responses.",
+        "There is no column 'gold', so the usual column names were tried for the gold answers.",
     ]
     scored = kdprobe.score({"mine": MINE}, {"theirs": THEIRS}, response_column="text")
     assert [score.correct for score in scored.details] == [1, 2]

@@ -9,13 +9,13 @@ export function enumerated(names: string[]): string {
 /** How the top heads compare with random sets, and what limits p; empty if nothing does. */
 export function chance({ heads, random, as_large }: HeadSet): { compared: string; least: string } {
   const one = heads === 1;
-  const top = one ? "the head with the largest estimated effect" : `the ${heads} heads with the largest estimated effects`;
+  const top = one ? "the head that ranks highest on the earlier folds" : `the ${heads} heads that rank highest on the earlier folds`;
   const several = random === 1 ? "" : "s";
   const sets = `${random} random ${one ? `head${several}` : `set${several} of ${heads} heads`}`;
   if (as_large === 0) {
     const removed = one ? "is removed" : "are removed together";
     return {
-      compared: `When ${top} ${removed}, log p falls more than with ${random === 1 ? "" : "any of "}${sets}`,
+      compared: `When ${top} ${removed}, log p falls more than when ${random === 1 ? "" : "any of "}${sets} is removed`,
       least: `, the smallest that ${sets} can give`,
     };
   }

@@ -162,7 +162,7 @@ def test_students_without_a_change_have_none(host, context):
     base = context.students[0]
     same = replace(context, students=[base, replace(base, name="twin")])
     statements = host.create("analyses", "ov-copying").run(same).statements
-    assert "twin: no head's copying score differs from untrained's." in statements
+    assert "twin: no head's copying score differs from that of the same head in 'untrained'." in statements
 
 
 @torch.inference_mode()

@@ -42,11 +42,13 @@ def read_template_arguments(texts: Sequence[str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for argument in texts:
         name, equals, text = argument.partition("=")
-        if not (equals and name) or name in read:
+        if not (equals and name):
             raise UsageError(
-                f"{argument!r} is {'given twice' if name in read else 'not an argument'}.",
+                f"{argument!r} is not of the form NAME=VALUE.",
                 "Write --template-argument NAME=VALUE, as in enable_thinking=false.",
             )
+        if name in read:
+            raise UsageError(f"The template argument {name!r} is given twice.", "Keep only one of them.")
         if text in _NOT_TOML:
             raise UsageError(
                 f"{argument!r} would be passed to the template as text.", f"Write {name}={_NOT_TOML[text]}."

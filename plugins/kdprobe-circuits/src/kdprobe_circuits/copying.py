@@ -94,10 +94,10 @@ def copying_score(value: Tensor, output: Tensor, between: Tensor) -> Tensor:
 
 def _change(name: str, change: NDArray[np.float64], first: str) -> str:
     if not change.any():
-        return f"{name}: no head's copying score differs from {first}'s."
+        return f"{name}: no head's copying score differs from that of the same head in {first!r}."
     layer, head = (int(index) for index in np.unravel_index(np.abs(change).argmax(), change.shape))
     return (
-        f"{name}: the head whose copying score differs most from {first}'s is {head_label(layer, head)} "
-        f"({change[layer, head]:+.3f}). The score is a property of the weights: it has no interval and says nothing "
-        "about causation."
+        f"{name}: the head whose copying score differs most from that of the same head in {first!r} is "
+        f"{head_label(layer, head)} ({change[layer, head]:+.3f}). The score is a property of the weights: it has no "
+        "interval and says nothing about causation."
     )

@@ -119,7 +119,7 @@ def stated_columns(table: Table, columns: Columns) -> Columns:
             raise UsageError(
                 f"{table.file} has no column {name!r}; its columns are {_listed(table)}.", f"Check --{role}-column."
             )
-        table.notes.append(f"There is no column {name!r}, so the {ROLES[role]} were found by the usual column names.")
+        table.notes.append(f"There is no column {name!r}, so the usual column names were tried for the {ROLES[role]}.")
     detected: dict[str, Any] = dict.fromkeys(lacking)
     return replace(columns, **detected)
 

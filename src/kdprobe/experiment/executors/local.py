@@ -146,10 +146,10 @@ def _note_load(task: Task, jobs: int) -> None:
     if default_device() != "cpu":
         return
     if jobs > 1 and jobs * threads > cpus:
-        fit = "Set `threads` in [resources] so that they fit; this changes the keys of all stages."
-        if jobs > cpus:
-            fit = f"Lower --jobs to {cpus} or less."
-        note(f"{jobs} jobs, with {counted(threads, 'thread')} each, share {counted(cpus, 'CPU')}. {fit}")
+        most = max(1, cpus // threads)
+        otherwise = ", or set `threads` in [resources], which changes the keys of all stages" if threads > 1 else ""
+        lower = f"Lower --jobs to {most}{otherwise}."
+        note(f"{jobs} jobs, with {counted(threads, 'thread')} each, share {counted(cpus, 'CPU')}. {lower}")
     elif jobs == 1 and task.resources.threads and threads * 2 <= cpus:
         more = cpus // threads
         used = "them all" if more * threads == cpus else f"{more * threads} of them"

@@ -164,10 +164,10 @@ def _change_sentence(group: Group, seed: int) -> str:
     used = int(group.used("effect").sum())
     rows = list(change_rows(group, "effect", seed))
     if used < FEWEST_PROBLEMS:
-        models = f"every seed and by {against.student}" if group.combined else "both models"
+        models = f"with every seed and by {against.student!r}" if group.combined else "by both models"
         told = "is told apart from its counterfactual" if used == 1 else "are told apart from their counterfactuals"
         return (
-            f"{both}: {used} of {counted(len(against.pairs), 'problem')} {told} by {models}. At least "
+            f"{both}: {used} of {counted(len(against.pairs), 'problem')} {told} {models}. At least "
             f"{FEWEST_PROBLEMS} such problems are needed to test whether training changed which sites carry the "
             "difference between the runs."
         )

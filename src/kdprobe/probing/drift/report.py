@@ -48,7 +48,7 @@ def figures(measured: Sequence[Measured], untrained: str) -> list[Figure]:
     """The drift of all students in each direction, with intervals."""
     rows = shown_rows(measured, untrained)
     captions = {
-        "forward": f"KL({untrained} || student) per token, in nats, on text that {untrained} wrote, the same for all "
+        "forward": f"KL({untrained} || student) per token, in nats, on text that {untrained!r} wrote, the same for all "
         "students.",
         "reverse": f"KL(student || {untrained}) per token, in nats, on text that each student wrote.",
     }
@@ -90,9 +90,10 @@ def _text_sentence(samples: Sequence[Sample], untrained: str, options: DriftOpti
         tokens = sum(len(sample.tokens) for sample in of_kind)
         parts.append(f"{tokens:,} tokens in all after {counted(prompts, noun)}{about}")
     return (
-        f"After each prompt, {untrained} wrote {counted(options.samples, 'sample')} of up to {options.max_new_tokens} "
-        f"tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. KL({untrained} || student) is measured on "
-        f"this text. KL(student || {untrained}) is measured on text that each student wrote in the same way."
+        f"After each prompt, {untrained!r} wrote {counted(options.samples, 'sample')} of up to "
+        f"{options.max_new_tokens} tokens at temperature 1 (seed {seed}): {' and '.join(parts)}. "
+        f"KL({untrained} || student) is measured on this text. KL(student || {untrained}) is measured on text that "
+        "each student wrote in the same way."
     )
 
 

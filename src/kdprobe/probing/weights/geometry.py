@@ -28,6 +28,7 @@ from kdprobe.probing.weights.circuits import change_norm, product_norm
 from kdprobe.probing.weights.uncounted import trained_biases, uncounted, uncounted_changes
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
+from kdprobe.words import enumerated
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
 _NAMES = {"qk": "QK", "ov": "OV"}
@@ -166,8 +167,8 @@ def _statements(changes: CircuitChanges) -> list[str]:
         return ["No student was trained, so no circuit changed."]
     sentences = []
     for student, rows in changes.table.groupby("student", sort=False):
-        also = " and the ".join(changes.also_changed[str(student)])
-        besides = f" Training also changed the {also}, which belong to no circuit." if also else ""
+        also = enumerated([f"the {kind}" for kind in changes.also_changed[str(student)]])
+        besides = f" Training also changed {also}, which belong to no circuit." if also else ""
         if not rows["change"].any():
             sentences.append(f"{student}: no head's circuits changed.{besides}")
             continue
@@ -181,8 +182,8 @@ def _statements(changes: CircuitChanges) -> list[str]:
             )
         sentences.append(f"{student}: training changed {', and '.join(parts)}.{besides}")
     if changes.uncounted:
-        others = " and the ".join(changes.uncounted)
-        sentences.append(f"Not counted, because they belong to no circuit: the {others}.")
+        others = enumerated([f"the {kind}" for kind in changes.uncounted])
+        sentences.append(f"Not counted, because they belong to no circuit: {others}.")
     return sentences
 
 

@@ -75,7 +75,9 @@ def _association(row: Mapping[str, Any]) -> str:
         )
     if row["missing"]:
         return _missing(row)
-    found = f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p = {p_text(row['p_adjusted'])}"
+    found = (
+        f"correlation {row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), p = {p_text(row['p_adjusted'])}"
+    )
     if row["p_adjusted"] > SIGNIFICANT:
         return f"There is no significant association between the two changes: {found}."
     direction = "more" if row["correlation"] > 0 else "less"
