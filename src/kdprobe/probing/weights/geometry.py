@@ -167,8 +167,8 @@ def _statements(changes: CircuitChanges) -> list[str]:
         return ["No student was trained, so no circuit changed."]
     sentences = []
     for student, rows in changes.table.groupby("student", sort=False):
-        also = enumerated([f"the {kind}" for kind in changes.also_changed[str(student)]])
-        besides = f" Training also changed {also}, which belong to no circuit." if also else ""
+        also = [f"the {kind}" for kind in changes.also_changed[str(student)]]
+        besides = f" Training also changed {enumerated(also)}, which belong to no circuit." if also else ""
         if not rows["change"].any():
             sentences.append(f"{student}: no head's circuits changed.{besides}")
             continue
