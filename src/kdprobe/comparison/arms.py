@@ -54,6 +54,11 @@ class Arm:
         return self.strategy is None
 
     @property
+    def untrained(self) -> bool:
+        """Whether it has neither a known strategy nor a distiller, as the student before training."""
+        return self.control and self.distiller is None
+
+    @property
     def group(self) -> str:
         """What arms that differ only by their seed have in common: the strategy, or the name without the seed."""
         return group_of(self.name, self.strategy, self.seed)
@@ -76,7 +81,7 @@ def families(arms: Sequence[Arm], baseline: str | None = None) -> Families:
     if baseline is not None:
         return {f"{AGAINST}{baseline}": _against(arms, baseline)}
     distilled = [arm for arm in arms if not arm.control]
-    untrained = [arm for arm in arms if arm.control and arm.distiller is None]
+    untrained = [arm for arm in arms if arm.untrained]
     tuned = [arm for arm in arms if arm.control and arm.distiller is not None]
     primed = [arm for arm in distilled if not arm.unprimed]
     unprimed = [arm for arm in distilled if arm.unprimed]

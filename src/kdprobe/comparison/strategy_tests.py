@@ -59,7 +59,7 @@ def strategy_pairs(
         samples: The number of answers per problem of each arm.
     """
     students: dict[str, list[Arm]] = {}
-    untrained = [arm for arm in arms if arm.control and arm.distiller is None]
+    untrained = [arm for arm in arms if arm.untrained]
     for arm in arms:
         if arm not in untrained:
             students.setdefault(arm.strategy or FINE_TUNED, []).append(arm)

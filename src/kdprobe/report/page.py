@@ -104,7 +104,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         statements = chain(*(analysis.statements for analysis in results.analyses))
         terms |= head_terms([*statements, *(measure["title"] for measure in measures)])
     unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
-    untrained = next((visible(arm.name) for arm in arms if arm.control and arm.distiller is None), None)
+    untrained = next((visible(arm.name) for arm in arms if arm.untrained), None)
     groups = {visible(arm.name): visible(arm.group) for arm in arms}
     prompts = prompt_diffs(record["conversations"], unprimed)
     return template("page.html.jinja").render(

@@ -39,7 +39,7 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
     places: dict[str, int] = {}
     shown: list[ShownArm] = []
     for arm in arms:
-        if planned and arm.control and arm.distiller is None:
+        if planned and arm.untrained:
             colour, hollow = GREY, False
         else:
             place = places.setdefault(arm.group, len(places))
