@@ -37,7 +37,7 @@ _COPIES = 2
 
 def heads(of: Subject) -> Work:
     """Every student reads every problem; random updates of trained students read them as often as `control` says."""
-    draws = of.options.get("control", 0) * sum(name != UNTRAINED for name, *_ in of.arms)
+    draws = of.options.get("control", 0) * len(of.trained)
     return _patterns(of, len(of.arms) + draws, of.problems)
 
 

@@ -6,10 +6,8 @@ import math
 
 from kdprobe.experiment.costs.sweeps import reading, scored
 from kdprobe.experiment.costs.work import KL, LOG, Subject, Work
-from kdprobe.students.student import UNTRAINED
+from kdprobe.probing.drift.prompts import NEUTRAL
 
-_NEUTRAL = 32
-"""Neutral prompts of `drift`, by default."""
 _WORDS = 0.75
 """Words per token of English text."""
 _JS = 38
@@ -21,7 +19,7 @@ def confidence(of: Subject) -> Work:
     texts = len(of.arms) * of.problems
     length = of.prompt + of.answer
     passes = len(of.arms) * math.ceil(of.problems / of.batch)
-    rows, merged = texts * of.answer, sum(name != UNTRAINED for name, *_ in of.arms)
+    rows, merged = texts * of.answer, len(of.trained)
     return Work(texts * length, passes, rows, merged=merged, length=length, batch=of.batch, fixed=of.copies)
 
 
@@ -31,7 +29,7 @@ def drift(of: Subject) -> Work:
     Every student also reads its own texts, and so does the untrained model. Both models' distributions are computed at
     every token that is compared. Neutral prompts are taken to be as long as problems.
     """
-    prompts = of.problems + (len(of.options["neutral"]) or _NEUTRAL)
+    prompts = of.problems + len(of.options["neutral"] or NEUTRAL)
     texts, new = prompts * of.options["samples"], min(of.options["max_new_tokens"], of.answer)
     students, length = len(of.trained), of.prompt + new
     return Work(

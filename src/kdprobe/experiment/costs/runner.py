@@ -189,13 +189,9 @@ class Runner:
         return max(0, int(free / (length * self.sizes.cached(self.width))))
 
     def training_memory(self, batch: float, context: float, adapter: int, *, again: bool) -> float:
-        """Bytes on each device in training, the process included.
-
-        What the backward pass needs of a layer: the inputs of both norms and of the adapters, in float32; queries, and
-        keys and values repeated for the query heads; and three vectors of the MLP.
-        """
+        """Bytes on each device in training, the process included."""
         sizes = self.sizes
-        layer = 4 * sizes.hidden * 4 + 3 * (sizes.heads * sizes.head_dim + sizes.inner) * self.width
+        layer = sizes.activations(self.width)
         kept = sizes.layers * sizes.hidden * self.width + layer if again else sizes.layers * layer
         states = batch * context * (kept + 2 * sizes.hidden * 4) * self.efficiency.kept
         return self._process + self.weights_in_training + states + adapter * _ADAM / self.shards + 4 * CHUNK

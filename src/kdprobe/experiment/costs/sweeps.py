@@ -35,16 +35,13 @@ def slopes(of: Subject, multiplied: float) -> Work:
     """
     texts = of.used * (1 + _TARGETS) / 2
     products = of.used * of.length * _TARGETS * multiplied / of.sizes.active
-    # As in training, the backward pass needs the inputs of both norms, queries, keys, values and the MLP's vectors.
-    sizes = of.sizes
-    layer = 4 * sizes.hidden * 4 + 3 * (sizes.heads * sizes.head_dim + sizes.inner) * of.width
     return Work(
         read=products,
         sloped=texts * of.length,
         sloped_passes=texts,
         sloped_rows=texts * of.solution,
         length=of.length,
-        fixed=of.longest * sizes.layers * layer,
+        fixed=of.longest * of.sizes.layers * of.sizes.activations(of.width),
     )
 
 

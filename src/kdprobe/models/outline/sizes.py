@@ -99,6 +99,14 @@ class Sizes:
         """Bytes of the keys and values of a token in all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * bytes_each
 
+    def activations(self, bytes_each: float) -> float:
+        """Bytes that the backward pass through a layer needs for a token.
+
+        They are the inputs of both norms and of the adapters, in float32; queries, and keys and values repeated for the
+        query heads; and three vectors of the MLP.
+        """
+        return 4 * self.hidden * 4 + 3 * (self.heads * self.head_dim + self.inner) * bytes_each
+
     def lora(self, rank: int, targets: list[str] | None) -> int:
         """Parameters of an adapter of this rank on the named modules; `None` stands for all layers' linear modules."""
         return sum(
