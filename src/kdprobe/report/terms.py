@@ -151,8 +151,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A named measure of the head's attention differs by at least a threshold (and significantly, if tested) from "
-        "its value for the same head in the baseline student or, for a teacher, from its value after neutral text.",
+        "A head's attention differs by at least a threshold (and significantly, if tested) from the same head's in "
+        "the baseline student (for a teacher: from its own after neutral text), in the measure named beside the word.",
     ),
 }
 
